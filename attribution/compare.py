@@ -1,0 +1,114 @@
+"""Many models, one pass over the journeys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from attribution.errors import InputError, nearest, warn
+from attribution.journeys import Journeys
+from attribution.models import DEFAULT_MODELS, MODELS
+from attribution.models.base import Model, parts_of
+from attribution.results import Comparison
+from attribution.statistics import Statistic
+
+
+def compare(
+    journeys: Journeys | Iterable[Journeys],
+    models: Sequence[str | Model] = DEFAULT_MODELS,
+    exclude: Collection[str] | None = None,
+) -> Comparison:
+    """Attribute the same journeys under several models.
+
+    Parameters
+    ----------
+    journeys
+        Journeys, or an iterable of disjoint parts of them that is read once.
+    models
+        Names from `MODELS`, or instances with options of their own.
+    exclude
+        Names to leave out.
+
+    Returns
+    -------
+    Comparison
+        A model whose needs the journeys do not meet is in `skipped`, with a warning.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown or given twice, no model is left, or there are no journeys.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from attribution import Journeys
+    >>> table = pd.DataFrame({"path": ["a > b", "b"], "conversions": [2, 0], "nulls": [0, 2]})
+    >>> journeys = Journeys.from_paths(table, nulls="nulls")
+    >>> compare(journeys, ["first_click", "linear", "markov"]).to_frame()
+             first_click  linear  markov
+    channel
+    a                2.0     1.0     1.0
+    b                0.0     1.0     1.0
+    """
+    chosen = choose(models, exclude)
+    statistics: dict[str, Statistic] = {}
+    skipped: dict[str, str] = {}
+    empty = True
+    for part in parts_of(journeys):
+        empty = False
+        for name, model in chosen.items():
+            lack = None if name in skipped else model.unmet(part)
+            if lack is not None:
+                skipped[name] = lack
+                statistics.pop(name, None)
+            if name in skipped:
+                continue
+            statistic = model.summarize(part)
+            statistics[name] = statistics[name] + statistic if name in statistics else statistic
+    if empty:
+        raise InputError("There are no journeys: the iterable is empty.")
+    for name, reason in skipped.items():
+        warn(f"{name} is skipped: {reason}")
+    return Comparison(
+        attributions={name: chosen[name].solve(s) for name, s in statistics.items()},
+        kinds={name: chosen[name].kind for name in statistics},
+        skipped=skipped,
+    )
+
+
+def choose(
+    models: Sequence[str | Model], exclude: Collection[str] | None
+) -> dict[str, Model]:
+    """Return the models by name.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown or given twice, or no model is left.
+    """
+    if isinstance(models, str | Model):
+        models = [models]
+    chosen: dict[str, Model] = {}
+    for each in models:
+        model = _named(each) if isinstance(each, str) else each
+        if not isinstance(model, Model):
+            raise InputError(
+                f"{each!r} is no model. Hint: give a name or an instance, such as Markov(order=2)."
+            )
+        if model.name in chosen:
+            raise InputError(f"{model.name} is given twice.")
+        chosen[model.name] = model
+    left_out = [exclude] if isinstance(exclude, str) else list(exclude or ())
+    for name in left_out:
+        if name not in chosen and name not in MODELS:
+            raise InputError(f"Cannot exclude {name!r}.{nearest(name, [*chosen, *MODELS])}")
+        chosen.pop(name, None)
+    if not chosen:
+        raise InputError(f"No model is left to compare. There are {', '.join(MODELS)}.")
+    return chosen
+
+
+def _named(name: str) -> Model:
+    if name not in MODELS:
+        raise InputError(f"No model {name!r}.{nearest(name, MODELS)} There are {', '.join(MODELS)}.")
+    return MODELS[name]()

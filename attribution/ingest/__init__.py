@@ -1,0 +1,1 @@
+"""A user's table of events or paths becomes `Journeys`."""

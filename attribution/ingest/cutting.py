@@ -1,0 +1,284 @@
+"""The kernel: one block of users' events, as plain arrays, becomes rows of journeys.
+
+`attribution.spec` states the conventions. Everything here is a pure function of its arrays, so
+blocks of users can be cut one by one, in threads or on other machines, with the same result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from attribution.arrays import Array, BoolArray, FloatArray, IntArray
+from attribution.segments import group, keep_entries, offsets_of, ranges
+
+FOREVER = np.int64(2**62)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the kernel needs of the options, in microseconds; `FOREVER` where there is no limit."""
+
+    inactivity: int
+    observed_until: int
+    longest_lookback: int
+    reuse_touches: bool
+    session_gap: int | None
+    sessions: bool
+    by_type: bool
+
+
+@dataclass(frozen=True)
+class Events:
+    """Touches and conversions of a block of users, one entry each, in any order.
+
+    All of shape (n_events,) except `attributes`, (n_attributes, n_events). For a conversion
+    `code` is its type, for a touch its channel; `order`, `session` and `window` (the lookback of
+    its type) describe touches, `count` and `value` conversions.
+    """
+
+    user: IntArray
+    time: IntArray
+    is_conversion: BoolArray
+    code: IntArray
+    count: FloatArray
+    value: FloatArray
+    order: IntArray
+    session: IntArray
+    window: IntArray
+    attributes: IntArray
+
+    def take(self, index: IntArray | BoolArray) -> Events:
+        """Return the events at an index or mask."""
+        return Events(*(getattr(self, field.name)[..., index] for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Journeys cut from events; touches of row r are offsets[r] : offsets[r + 1].
+
+    `touch` and `event` point into the sorted events; `event` is the one that ends the journey (its
+    conversion, for a null journey its last touch).
+    """
+
+    touch: IntArray
+    offsets: IntArray
+    user: IntArray
+    end: IntArray
+    count: FloatArray
+    value: FloatArray
+    type_code: IntArray
+    event: IntArray
+
+
+def sort_events(events: Events) -> Events:
+    """Sort by user, time, touch before conversion, order, name and attributes."""
+    keys = [
+        *events.attributes[::-1],
+        events.code,
+        events.order,
+        events.is_conversion,
+        events.time,
+        events.user,
+    ]
+    index = np.lexsort(_varying(keys) or keys[:1])
+    user, time = events.user[index], events.time[index]
+    conversion = events.is_conversion[index]
+    joint = ~(changes(user) | changes(time) | changes(conversion)) & conversion
+    if joint.any():
+        index = np.lexsort(_varying([events.value, events.count, *keys]))
+    return events.take(index)
+
+
+def _varying(keys: list[Array]) -> list[Array]:
+    """Leave out sort keys that are constant."""
+    return [key for key in keys if len(key) and (key[0] != key).any()]
+
+
+def first_of_sessions(events: Events, options: Options) -> BoolArray:
+    """Mark what stays when each session keeps its first touch per channel (sorted events)."""
+    keep = np.ones(len(events.user), dtype=bool)
+    touches = np.flatnonzero(~events.is_conversion)
+    if not len(touches):
+        return keep
+    user, time = events.user[touches], events.time[touches]
+    if options.sessions:
+        session = events.session[touches]
+    else:
+        assert options.session_gap is not None
+        starts = changes(user) | (np.diff(time, prepend=time[0]) > options.session_gap)
+        session = np.cumsum(starts)
+    without = session < 0
+    first, _ = group([user, session, events.code[touches]])
+    keep[touches] = without
+    keep[touches[first]] = True
+    return keep
+
+
+def changes(values: IntArray) -> BoolArray:
+    """Mark every entry that differs from the one before; the first always."""
+    marks = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=marks[1:])
+    return marks
+
+
+def cut(events: Events, type_code: int, options: Options) -> Rows:
+    """Cut sorted events into the journeys towards one type of conversion.
+
+    Returns
+    -------
+    Rows
+        In order of user and time of the row's last event.
+    """
+    is_end = events.is_conversion & (events.code == type_code) if options.by_type else (
+        events.is_conversion
+    )
+    ends = np.flatnonzero(is_end)
+    opens = changes(events.user[ends]) | changes(events.time[ends])
+    n_before = np.zeros(len(is_end), dtype=np.int64)
+    n_before[ends] = opens
+    n_before = np.cumsum(n_before)
+    first_end, firsts = ends[opens], np.flatnonzero(opens)
+    end_user, end_time = events.user[first_end], events.time[first_end]
+    if len(firsts):
+        count = np.add.reduceat(events.count[ends], firsts)
+        value = np.add.reduceat(events.value[ends], firsts)
+    else:
+        count = value = np.zeros(0)
+
+    touches = np.flatnonzero(~events.is_conversion)
+    following = n_before[touches]
+    has_end = np.zeros(len(touches), dtype=bool)
+    within = following < len(first_end)
+    has_end[within] = end_user[following[within]] == events.user[touches[within]]
+    wait = np.full(len(touches), FOREVER)
+    wait[has_end] = end_time[following[has_end]] - events.time[touches[has_end]]
+    claimed = has_end & (wait <= events.window[touches])
+
+    if options.reuse_touches:
+        row, touch = lookback_pairs(events, touches, first_end, options)
+    else:
+        row, touch = following[claimed], touches[claimed]
+
+    free, after = touches[~claimed], following[~claimed]
+    starts = changes(events.user[free]) | changes(after)
+    starts[1:] |= np.diff(events.time[free]) > options.inactivity
+    null_row = np.cumsum(starts) - 1
+    last = np.flatnonzero(np.append(starts[1:], np.ones(min(len(free), 1), dtype=bool)))
+    null_last = free[last]
+    limit = np.full(len(last), FOREVER)
+    known = has_end[~claimed][last]
+    limit[known] = end_time[after[last][known]]
+    null_end = np.minimum(events.time[null_last] + options.inactivity, limit)
+    null_end = np.minimum(null_end, options.observed_until)
+
+    n_ends, n_nulls = len(first_end), len(last)
+    zeros = np.zeros(n_nulls)
+    order = np.argsort(np.concatenate([first_end, null_last]))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    row = place[np.concatenate([row, n_ends + null_row])]
+    touch = np.concatenate([touch, free])
+    by_row = np.argsort(row * np.int64(len(is_end)) + touch)
+    return Rows(
+        touch=touch[by_row],
+        offsets=offsets_of(np.bincount(row, minlength=n_ends + n_nulls)),
+        user=np.concatenate([end_user, events.user[null_last]])[order],
+        end=np.concatenate([end_time, null_end])[order],
+        count=np.concatenate([count, zeros])[order],
+        value=np.concatenate([value, zeros])[order],
+        type_code=np.full(n_ends + n_nulls, type_code, dtype=np.int32),
+        event=np.concatenate([first_end, null_last])[order],
+    )
+
+
+def lookback_pairs(
+    events: Events, touches: IntArray, first_end: IntArray, options: Options
+) -> tuple[IntArray, IntArray]:
+    """Pair each conversion with every touch of its user in the window before it.
+
+    Returns
+    -------
+    end, touch
+        Index into `first_end` and into the events, one entry per pair.
+    """
+    user, time = events.user[touches], events.time[touches]
+    position = np.searchsorted(touches, first_end)
+    user_start = np.flatnonzero(changes(user))
+    low = user_start[np.searchsorted(user_start, position - 1, side="right") - 1] if len(
+        user_start
+    ) else np.zeros(len(first_end), dtype=np.int64)
+    has_touch = position > 0
+    has_touch[has_touch] = user[position[has_touch] - 1] == events.user[first_end[has_touch]]
+    low = np.where(has_touch, low, position)
+    earliest = events.time[first_end] - options.longest_lookback
+    low = lower_bound(time, earliest, low, position)
+    end = np.repeat(np.arange(len(first_end)), position - low)
+    touch = touches[ranges(low, position)]
+    inside = events.time[first_end][end] - events.time[touch] <= events.window[touch]
+    return end[inside], touch[inside]
+
+
+def lower_bound(values: IntArray, targets: IntArray, low: IntArray, high: IntArray) -> IntArray:
+    """Return, per target, the first i in low .. high with values[i] >= target (high if none)."""
+    low, high = low.copy(), high.copy()
+    while True:
+        searching = low < high
+        if not searching.any():
+            return low
+        middle = (low + high) // 2
+        below = searching.copy()
+        below[searching] = values[middle[searching]] < targets[searching]
+        low = np.where(below, middle + 1, low)
+        high = np.where(searching & ~below, middle, high)
+
+
+def count_ties(events: Events, rows: Rows) -> tuple[int, int]:
+    """Count the rows whose first, and whose last, touch is decided by the name of its channel."""
+    inner = np.diff(rows.offsets) > 1
+    first, last = rows.offsets[:-1][inner], rows.offsets[1:][inner] - 1
+
+    def tied(a: IntArray, b: IntArray) -> int:
+        a, b = rows.touch[a], rows.touch[b]
+        equal = (events.time[a] == events.time[b]) & (events.order[a] == events.order[b])
+        return int((equal & (events.code[a] != events.code[b])).sum())
+
+    return tied(first, first + 1), tied(last - 1, last)
+
+
+def count_duplicates(events: Events) -> int:
+    """Count events that equal the one before in everything but their row (sorted events)."""
+    same = ~(changes(events.user) | changes(events.time) | changes(events.is_conversion))
+    for column in (events.code, events.order, events.count, events.value, *events.attributes):
+        same &= ~changes(column)
+    return int(same.sum())
+
+
+def count_cut_off(events: Events, rows: Rows, type_code: int, options: Options) -> float:
+    """Count conversions left without touches only because an earlier conversion claimed them."""
+    bare = (np.diff(rows.offsets) == 0) & (rows.count > 0)
+    if options.reuse_touches or not bare.any():
+        return 0.0
+    is_end = events.is_conversion & (~np.bool_(options.by_type) | (events.code == type_code))
+    ends = np.flatnonzero(is_end)
+    first_end = ends[changes(events.user[ends]) | changes(events.time[ends])]
+    touches = np.flatnonzero(~events.is_conversion)
+    converted = np.flatnonzero(rows.count > 0)
+    bare_ends = first_end[bare[converted]]
+    end, _ = lookback_pairs(events, touches, bare_ends, options)
+    return float(rows.count[converted[bare[converted]]][np.unique(end)].sum())
+
+
+def filter_rows(rows: Rows, keep: BoolArray) -> Rows:
+    """Return only the marked rows."""
+    touches = np.repeat(keep, np.diff(rows.offsets))
+    offsets = keep_entries(rows.offsets, touches)
+    return Rows(
+        touch=rows.touch[touches],
+        offsets=np.append(offsets[:-1][keep], offsets[-1]),
+        **{
+            name: getattr(rows, name)[keep]
+            for name in ("user", "end", "count", "value", "type_code", "event")
+        },
+    )

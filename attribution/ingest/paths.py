@@ -1,0 +1,169 @@
+"""Aggregated path tables: "a > b > c", how often it converted, how often not, and its value."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from attribution.arrays import BoolArray, FloatArray, IntArray, read_only
+from attribution.errors import InputError, require_rows, warn
+from attribution.ingest import columns
+from attribution.ingest.checks import warn_about
+from attribution.journeys import Journeys
+from attribution.segments import keep_entries, offsets_of, reduce_rows
+
+
+def journeys_from_paths(
+    frame: Any,
+    *,
+    path: str,
+    conversions: str,
+    value: str | None,
+    nulls: str | None,
+    separator: str,
+    empty: Literal["raise", "unattributed"],
+) -> Journeys:
+    """Read a path table; see `Journeys.from_paths`."""
+    if not separator:
+        raise InputError("separator='' is empty. Hint: separator='>'.")
+    if empty not in ("raise", "unattributed"):
+        raise InputError(f"empty={empty!r} is not one of ('raise', 'unattributed').")
+    names = [name for name in (path, conversions, value, nulls) if name is not None]
+    table = columns.as_table(frame, names, "the path table")
+    column = columns.plain(table[path])
+    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    if not is_list and not columns.is_text(column.type):
+        raise InputError(
+            f"Column {path!r} holds {column.type}, neither text nor lists. Hint: write paths as "
+            "'email > search' or as lists of names."
+        )
+    lists = column if is_list else pc.split_pattern(column, separator)
+    channels, codes, offsets = _codes(lists)
+    blank = codes < 0
+    void = _void(is_list, blank, offsets)
+    if empty == "raise":
+        hint = "drop them, or empty='unattributed' keeps their conversions apart."
+        require_rows(void, f"an empty or missing path in column {path!r}", hint)
+    touched = ~np.repeat(void, np.diff(offsets))
+    hint = (
+        "remove empty and missing names from the lists."
+        if is_list
+        else f"look for a leading, trailing or doubled {separator!r}."
+    )
+    holes = reduce_rows(np.add, (blank & touched).astype(np.float64), offsets) > 0
+    require_rows(holes, f"an empty channel name in column {path!r}", hint)
+    converted = _counts(table, conversions)
+    missed = np.zeros(len(table)) if nulls is None else _counts(table, nulls)
+    values = None if value is None else _values(table, value, converted, conversions)
+    journeys = Journeys(
+        channels=channels,
+        codes=read_only(codes[touched]),
+        offsets=read_only(keep_entries(offsets, touched)),
+        conversions=converted,
+        nulls=missed,
+        values=values,
+        audit={
+            "conversions_read": float(converted.sum()),
+            "duplicate_rows": _n_duplicates(column, is_list),
+            "rows_read": float(len(table)),
+            "rows_without_journeys": float(((converted == 0) & (missed == 0)).sum()),
+            **({} if values is None else {"value_read": float(values.sum())}),
+        },
+    )
+    if nulls is None:
+        _warn_of_nulls(frame, names)
+    if not is_list:
+        _warn_of_separator(journeys, separator)
+    return warn_about(journeys)
+
+
+def _codes(lists: pa.ChunkedArray) -> tuple[tuple[str, ...], IntArray, IntArray]:
+    """Return the sorted names, the code of each touch (-1: no name) and the offsets.
+
+    White space around names is trimmed on the distinct names only.
+    """
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
+    names = columns.text_codes(pc.list_flatten(lists))
+    trimmed = [name.strip() for name in names.labels]
+    channels = tuple(sorted({name for name in trimmed if name}))
+    place = {name: code for code, name in enumerate(channels)}
+    lookup = np.array([place.get(name, -1) for name in trimmed] + [-1], dtype=np.int32)
+    return channels, lookup[names.codes], offsets_of(lengths)
+
+
+def _void(is_list: bool, blank: BoolArray, offsets: IntArray) -> BoolArray:
+    """Mark the rows without any touch: missing, an empty list, or nothing but white space."""
+    lengths = np.diff(offsets)
+    void = lengths == 0
+    if not is_list and blank.any():
+        single = np.flatnonzero(lengths == 1)
+        void[single] = blank[offsets[single]]
+    return void
+
+
+def _counts(table: pa.Table, name: str) -> FloatArray:
+    """Read a column of counts: numbers, finite, not negative."""
+    counts = columns.counts(table[name], name)
+    require_rows(
+        ~np.isfinite(counts),
+        f"a missing or infinite count in column {name!r}",
+        "fill missing counts with 0 where that is what they mean.",
+        counts,
+    )
+    require_rows(
+        counts < 0,
+        f"a negative count in column {name!r}",
+        "counts are numbers of journeys; attribute refunds as negative value.",
+        counts,
+    )
+    return counts
+
+
+def _values(
+    table: pa.Table, name: str, converted: FloatArray, conversions: str
+) -> FloatArray:
+    """Read the column of values; missing is 0."""
+    values = columns.counts(table[name], name)
+    require_rows(
+        np.isinf(values),
+        f"an infinite value in column {name!r}",
+        "give the total value of the row's conversions in units of currency.",
+        values,
+    )
+    values = np.where(np.isnan(values), 0.0, values)
+    require_rows(
+        (values != 0) & (converted == 0),
+        f"a value in column {name!r} but no conversion in {conversions!r}",
+        "set the value to 0, or count the conversions it is from.",
+        values,
+    )
+    return values
+
+
+def _warn_of_nulls(frame: Any, used: list[str]) -> None:
+    """Warn when an unused column looks like the journeys that did not convert."""
+    for name in columns.table_columns(frame, "the path table"):
+        if str(name) not in used and any(
+            word in str(name).lower() for word in ("null", "non_conv", "nonconv", "no_conv")
+        ):
+            warn(
+                f"Column {name!r} looks like the number of journeys without conversion, but is not "
+                f"used; Markov chains need it. Hint: nulls={str(name)!r}."
+            )
+
+
+def _warn_of_separator(journeys: Journeys, separator: str) -> None:
+    """Warn when no path was cut anywhere: then the separator is probably another one."""
+    if len(journeys.channels) > 1 and (journeys.lengths <= 1).all():
+        warn(
+            f"No path contains the separator {separator!r}: every path is one channel, such as "
+            f"{journeys.channels[0]!r}. Hint: separator= names what stands between two channels."
+        )
+
+
+def _n_duplicates(column: pa.ChunkedArray, is_list: bool) -> float:
+    """Count the rows whose path text stands in an earlier row (0 for lists)."""
+    return 0.0 if is_list else float(len(column) - len(pc.unique(column)))

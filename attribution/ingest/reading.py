@@ -1,0 +1,407 @@
+"""An event log, and perhaps a table of conversions, become checked arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from attribution.arrays import Array, BoolArray, Coded, FloatArray, IntArray
+from attribution.errors import InputError
+from attribution.ingest import columns
+from attribution.ingest.checks import RowFilter
+from attribution.ingest.cutting import FOREVER
+from attribution.spec import EventSpec
+
+
+@dataclass(frozen=True)
+class Table:
+    """Checked columns of touches or of conversions, each of shape (n,).
+
+    `code` is the channel of a touch and the type of a conversion; `attributes` has one row per
+    attribute. Columns that do not apply are constant and take no memory.
+    """
+
+    user: IntArray
+    time: IntArray
+    code: IntArray
+    count: FloatArray
+    value: FloatArray
+    order: IntArray
+    session: IntArray
+    window: IntArray
+    attributes: IntArray
+
+    def take(self, index: Array) -> Table:
+        """Return the rows at an index or mask."""
+        return Table(**{name: column[..., index] for name, column in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Log:
+    """Everything read from the user's tables, and what was counted on the way."""
+
+    touches: Table
+    conversions: Table
+    channels: tuple[str, ...]
+    types: tuple[Any, ...]
+    attributes: dict[str, tuple[Any, ...]]
+    audit: dict[str, float]
+
+
+def read_log(events: Any, conversion_events: Any, spec: EventSpec) -> Log:
+    """Read and check the columns that the options name.
+
+    Raises
+    ------
+    ColumnNotFoundError
+        If a column does not exist.
+    InputError
+        If a row does not fit and `spec.on_invalid` is "raise".
+    """
+    audit: dict[str, float] = {}
+    log = _EventReader(events, spec, audit, with_conversions=conversion_events is None)
+    table: _Reader = log
+    if conversion_events is not None:
+        table = _ConversionReader(conversion_events, spec, audit)
+        _refuse_different_kinds(log, table)
+    is_touch, channels = log.touches()
+    window = log.window(is_touch)
+    is_conversion = table.conversions()
+    types = table.labels(spec.conversion_type)
+    names = dict.fromkeys(spec.attributes + spec.journey_attributes)
+    attributes = {name: _joint_labels(name, log, table) for name in names}
+    touches = log.collect(
+        is_touch,
+        attributes,
+        code=channels.codes,
+        order=log.ranks(spec.order),
+        session=log.session_keys(),
+        window=window,
+    )
+    conversions = table.collect(
+        is_conversion,
+        attributes,
+        code=None if types is None else types.codes,
+        count=table.count,
+        value=table.value,
+    )
+    audit["rows_read"] = float(log.n_rows + (0 if table is log else table.n_rows))
+    audit["touches_read"] = float(len(touches.user))
+    audit["conversions_read"] = float(conversions.count.sum())
+    if spec.value is not None:
+        audit["value_read"] = float(conversions.value.sum())
+    if spec.observed_until is not None:
+        late = conversions.time > spec.observed_until
+        audit["conversions_after_observed_until"] = float(conversions.count[late].sum())
+        audit["value_after_observed_until"] = float(conversions.value[late].sum())
+        conversions = conversions.take(~late)
+        late = touches.time > spec.observed_until
+        audit["touches_after_observed_until"] = float(late.sum())
+        touches = touches.take(~late)
+    labels = () if types is None else types.labels
+    return Log(touches, conversions, channels.labels, labels, attributes, audit)
+
+
+def _refuse_different_kinds(log: _Reader, table: _Reader) -> None:
+    """Refuse ids or times that cannot be compared between the two tables."""
+    if log.hashed != table.hashed:
+        kinds = ["text" if reader.hashed else "integers" for reader in (log, table)]
+        raise InputError(
+            f"User ids are {kinds[0]} in events and {kinds[1]} in conversion_events. "
+            "Hint: convert one column to the type of the other."
+        )
+    if log.aware != table.aware:
+        kinds = ["with" if reader.aware else "without" for reader in (log, table)]
+        raise InputError(
+            f"Times are {kinds[0]} a zone in events and {kinds[1]} one in conversion_events. "
+            "Hint: bring both to UTC."
+        )
+
+
+def _joint_labels(name: str, log: _Reader, table: _Reader) -> tuple[Any, ...]:
+    """Return the labels of an attribute over both tables; at least one must have it."""
+    readers = [log] if table is log else [log, table]
+    found = [c for c in (reader.labels(name) for reader in readers) if c is not None]
+    if not found:
+        log.require(name)
+    return Coded.concat(found).labels
+
+
+class _Reader:
+    """What the two tables have in common: users, times, conversions, attributes."""
+
+    what = "events"
+
+    def __init__(
+        self, frame: Any, spec: EventSpec, audit: dict[str, float], required: list[str | None]
+    ) -> None:
+        self.frame, self.spec, self.audit = frame, spec, audit
+        names = columns.table_columns(frame, self.what)
+        shared = [spec.conversion, spec.conversion_type, *spec.attributes, *spec.journey_attributes]
+        wanted = [spec.user, spec.time, *(name for name in required if name is not None)]
+        wanted += [name for name in shared if name in names]
+        self.arrow = columns.as_table(frame, wanted, self.what)
+        self.n_rows = len(self.arrow)
+        self.filter = RowFilter(self.n_rows, spec.on_invalid == "drop", audit)
+        self.user, absent, self.hashed = columns.user_keys(self.arrow[spec.user], spec.user)
+        self.filter.refuse(
+            absent,
+            "rows_without_user",
+            f"no user in column {spec.user!r}",
+            "drop them with on_invalid='drop', or give anonymous events an id of their own.",
+        )
+        self.time, absent, self.aware = columns.moments(self.arrow[spec.time], spec.time)
+        self.filter.refuse(
+            absent,
+            "rows_without_time",
+            f"no time in column {spec.time!r}",
+            "drop them with on_invalid='drop'.",
+        )
+        self._labels: dict[str, Coded | None] = {}
+
+    def has(self, name: str | None) -> bool:
+        """Tell whether the table has, and has read, a column."""
+        return name is not None and name in self.arrow.column_names
+
+    def require(self, *names: str | None) -> None:
+        """Raise `ColumnNotFoundError` unless the table has the columns."""
+        columns.require_columns(self.frame, [n for n in names if n is not None], self.what)
+
+    def labels(self, name: str | None) -> Coded | None:
+        """Return a column coded by its labels, or None where there is no such column."""
+        if name is None or not self.has(name):
+            return None
+        if name not in self._labels:
+            self._labels[name] = columns.label_codes(self.arrow[name])
+        return self._labels[name]
+
+    @cached_property
+    def count(self) -> FloatArray:
+        """How often each row converts, checked."""
+        name = self.spec.conversion
+        count = columns.counts(self.arrow[name], name)
+        bad = ~np.isfinite(count) | (count < 0)
+        self.filter.refuse(
+            bad,
+            "rows_with_invalid_conversion",
+            f"a missing, negative or infinite conversion in column {name!r}",
+            "use True / False or a count of 0 or more.",
+            count,
+        )
+        return np.where(bad, 0.0, count) if bad.any() else count
+
+    @cached_property
+    def value(self) -> FloatArray:
+        """The value of each row, checked; 0 where missing."""
+        name = self.spec.value
+        if name is None:
+            return np.broadcast_to(0.0, self.n_rows)
+        value = columns.counts(self.arrow[name], name)
+        absent = np.isnan(value)
+        self.filter.refuse(
+            np.isinf(value),
+            "rows_with_infinite_value",
+            f"an infinite value in column {name!r}",
+            "give the value of the conversion in units of currency.",
+            value,
+        )
+        self.filter.refuse(
+            (value != 0) & ~absent & (self.count == 0),
+            "rows_with_value_but_no_conversion",
+            f"a value in column {name!r} but no conversion in {self.spec.conversion!r}",
+            "mark the row as a conversion, or set its value to 0.",
+            value,
+        )
+        n_bare = float((absent & (self.count > 0)).sum())
+        if n_bare:
+            self.audit["conversions_without_value"] = n_bare
+        return np.where(np.isfinite(value), value, 0.0)
+
+    def conversions(self) -> BoolArray:
+        """Mark the rows that are conversions, after checking type, value and id."""
+        spec = self.spec
+        self.require(spec.conversion_type)
+        _ = self.value
+        types = self.labels(spec.conversion_type)
+        if types is not None:
+            self.filter.refuse(
+                (types.codes < 0) & (self.count > 0),
+                "conversions_without_type",
+                f"a conversion without a type in column {spec.conversion_type!r}",
+                "give each conversion a type, or on_invalid='drop'.",
+            )
+        if spec.conversion_id is not None:
+            self._refuse_repeated(spec.conversion_id)
+        return np.asarray(self.count > 0)
+
+    def _refuse_repeated(self, name: str) -> None:
+        """Refuse conversions whose id an earlier one has (by time, user and value)."""
+        ids, absent, _ = columns.user_keys(self.arrow[name], name)
+        rows = np.flatnonzero((self.count > 0) & ~absent & self.filter.keep)
+        by = (self.value[rows], self.user[rows], self.time[rows], ids[rows])
+        rows = rows[np.lexsort(by)]
+        repeated = np.zeros(self.n_rows, dtype=bool)
+        repeated[rows[1:]] = ids[rows[1:]] == ids[rows[:-1]]
+        self.filter.refuse(
+            repeated,
+            "repeated_conversion_ids",
+            f"a conversion id in column {name!r} that another conversion has",
+            "remove the repeated ones, or on_invalid='drop' keeps the first of each.",
+        )
+
+    def collect(
+        self,
+        mask: BoolArray,
+        attributes: dict[str, tuple[Any, ...]],
+        code: IntArray | None,
+        **given: Array,
+    ) -> Table:
+        """Collect the marked rows that no check has dropped; columns not given are 0."""
+        mask = mask & self.filter.keep
+        every = bool(mask.all())
+        source = np.arange(self.n_rows) if every else np.flatnonzero(mask)
+        zeros = np.broadcast_to(np.int64(0), len(source))
+
+        def pick(column: Array) -> Array:
+            return column if every else column[source]
+
+        matrix = np.full((len(attributes), len(source)), -1, dtype=np.int32)
+        for i, (name, labels) in enumerate(attributes.items()):
+            coded = self.labels(name)
+            if coded is not None:
+                place = np.array([labels.index(v) for v in coded.labels] + [-1], dtype=np.int32)
+                matrix[i] = place[pick(coded.codes)]
+        optional = {
+            name: pick(given[name]) if name in given else zeros
+            for name in ("count", "value", "order", "session", "window")
+        }
+        return Table(
+            user=pick(self.user),
+            time=pick(self.time),
+            code=zeros if code is None else pick(code),
+            attributes=matrix,
+            **optional,
+        )
+
+
+class _ConversionReader(_Reader):
+    """A table of conversions of its own; each row is one unless it has the count column."""
+
+    what = "conversion_events"
+
+    def __init__(self, frame: Any, spec: EventSpec, audit: dict[str, float]) -> None:
+        super().__init__(frame, spec, audit, [spec.value, spec.conversion_type, spec.conversion_id])
+        if not self.has(spec.conversion):
+            self.__dict__["count"] = np.ones(self.n_rows)
+
+
+class _EventReader(_Reader):
+    """The log of touches, and of conversions too unless they have a table of their own."""
+
+    def __init__(
+        self, frame: Any, spec: EventSpec, audit: dict[str, float], with_conversions: bool
+    ) -> None:
+        required = [*spec.channel, *spec.attributes, spec.order, spec.session, spec.touch_type]
+        required = [name for name in required if name not in spec.journey_attributes]
+        if with_conversions:
+            required += [spec.conversion, spec.value, spec.conversion_type, spec.conversion_id]
+        super().__init__(frame, spec, audit, required)
+        if not with_conversions:
+            self._refuse_second_source()
+
+    def _refuse_second_source(self) -> None:
+        """Refuse a log that marks conversions beside a table of conversions."""
+        name = self.spec.conversion
+        if self.has(name) and (self.count > 0).any():
+            raise InputError(
+                f"Column {name!r} of events marks {int((self.count > 0).sum()):,} conversions, but "
+                "conversion_events is given too. Hint: drop one of them."
+            )
+        self.__dict__["count"] = np.zeros(self.n_rows)
+
+    def touches(self) -> tuple[BoolArray, Coded]:
+        """Mark the rows that are touches; return the channel of every row too."""
+        spec = self.spec
+        parts = [columns.text_codes(self.arrow[name]) for name in spec.channel]
+        channels = parts[0] if len(parts) == 1 else _joined(parts)
+        absent = (channels.codes < 0) & (self.count == 0) & self.filter.keep
+        if spec.channel_missing == "raise":
+            names = ", ".join(map(repr, spec.channel))
+            self.filter.refuse(
+                absent,
+                "touches_without_channel",
+                f"neither a channel in column {names} nor a conversion",
+                "channel_missing='direct' names them so, channel_missing='drop' counts and drops.",
+            )
+        elif absent.any():
+            self.audit["touches_without_channel"] = float(absent.sum())
+        if spec.channel_missing == "direct" and absent.any():
+            labels = tuple(sorted({*channels.labels, "direct"}))
+            place = np.array([labels.index(n) for n in channels.labels] + [-1], dtype=np.int32)
+            codes = np.where(absent, np.int32(labels.index("direct")), place[channels.codes])
+            channels = Coded(codes, labels)
+        return channels.codes >= 0, channels
+
+    def window(self, is_touch: BoolArray) -> IntArray:
+        """Return the lookback of every row in microseconds."""
+        lookback, name = self.spec.lookback, self.spec.touch_type
+        if not isinstance(lookback, tuple) or name is None:
+            return np.broadcast_to(np.int64(FOREVER if lookback is None else lookback), self.n_rows)
+        types = columns.text_codes(self.arrow[name])
+        known = dict(lookback)
+        windows = np.array([known.get(n, -1) for n in types.labels] + [-1], dtype=np.int64)
+        window = windows[types.codes]
+        shown = np.array([*types.labels, "missing"], dtype=object)
+        self.filter.refuse(
+            (window < 0) & is_touch,
+            "touches_without_lookback",
+            f"a type of touch in column {name!r} that lookback= does not name",
+            f"lookback names {', '.join(map(repr, known))}; add the others.",
+            shown[types.codes],
+        )
+        return window
+
+    def ranks(self, name: str | None) -> IntArray:
+        """Return the dense rank of each value of a column; missing ones come first."""
+        if name is None:
+            return np.broadcast_to(np.int64(0), self.n_rows)
+        column = columns.plain(self.arrow[name])
+        if pa.types.is_temporal(column.type) and not pa.types.is_time32(column.type):
+            column = column.cast(pa.int64())
+        if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+            return columns.label_codes(column).codes.astype(np.int64)
+        absent = columns.missing(column)
+        _, ranks = np.unique(column.fill_null(0).to_numpy(), return_inverse=True)
+        return np.where(absent, -1, ranks)
+
+    def session_keys(self) -> IntArray:
+        """Return a key of each row's session, not negative; -1 where it has none."""
+        name = self.spec.session
+        if name is None:
+            return np.broadcast_to(np.int64(0), self.n_rows)
+        keys, absent, _ = columns.user_keys(self.arrow[name], name)
+        return np.where(absent, -1, keys & np.int64(2**63 - 1))
+
+
+def _joined(parts: list[Coded]) -> Coded:
+    """Join several columns of names by " / "; a missing part reads "(none)" unless all are."""
+    size = 1
+    key = np.zeros(len(parts[0]), dtype=np.int64)
+    for part in parts:
+        key = key * (len(part.labels) + 1) + (part.codes + 1)
+        size *= len(part.labels) + 1
+    if size >= 2**62:
+        raise InputError("The channel columns have too many distinct values to combine.")
+    seen, inverse = np.unique(key, return_inverse=True)
+    first = np.zeros(len(seen), dtype=np.int64)
+    first[inverse] = np.arange(len(key))
+    names: list[str | None] = []
+    for row in first:
+        picked = [p.labels[p.codes[row]] if p.codes[row] >= 0 else None for p in parts]
+        names.append(" / ".join(n or "(none)" for n in picked) if any(picked) else None)
+    coded = Coded.of(names)
+    return Coded(coded.codes[inverse], coded.labels)

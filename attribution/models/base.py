@@ -1,0 +1,214 @@
+"""What a model is: options in a frozen dataclass, and four verbs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, fields
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from attribution.arrays import FloatArray
+from attribution.errors import InputError
+from attribution.journeys import Journeys
+from attribution.results import Attribution
+from attribution.statistics import ChannelCredit, Statistic, Totals, sum_by
+
+Outcome = Literal["conversions", "value"]
+Kind = Literal["rule", "data"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(ABC):
+    """A rule or a method that says how much of each conversion each channel earned.
+
+    Attributes
+    ----------
+    key
+        Name in `MODELS`.
+    kind
+        "rule": credit follows from the order of touches alone. "data": it depends on how often
+        journeys with and without a channel convert.
+    separable
+        Whether the credit of a journey depends on that journey alone.
+    needs_ages
+        Whether touches must have an age.
+    """
+
+    key: ClassVar[str]
+    kind: ClassVar[Kind]
+    separable: ClassVar[bool]
+    needs_ages: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        """The key, with the options that differ from their defaults.
+
+        Examples
+        --------
+        >>> from attribution import Markov
+        >>> Markov().name, Markov(order=2).name
+        ('markov', 'markov(order=2)')
+        """
+        changed = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)
+            if field.default is MISSING or getattr(self, field.name) != field.default
+        ]
+        return f"{self.key}({', '.join(changed)})" if changed else self.key
+
+    def unmet(self, journeys: Journeys) -> str | None:
+        """Return what the journeys lack for this model and the way out, or None."""
+        if self.needs_ages and journeys.ages is None:
+            return (
+                f"{type(self).__name__} needs the age of each touch; these journeys have none. "
+                "Hint: build them with from_events, or use PositionBased."
+            )
+        return None
+
+    @abstractmethod
+    def summarize(self, journeys: Journeys) -> Statistic:
+        """Return the additive statistic of the journeys."""
+
+    @abstractmethod
+    def solve(self, statistic: Statistic) -> Attribution:
+        """Return the credit per channel from a statistic of any size."""
+
+    def attribute(self, journeys: Journeys | Iterable[Journeys]) -> Attribution:
+        """Return the credit per channel.
+
+        Parameters
+        ----------
+        journeys
+            Journeys, or an iterable of disjoint parts of them that is read once.
+
+        Raises
+        ------
+        InputError
+            If the journeys lack what the model needs, or there is no part.
+        """
+        total: Statistic | None = None
+        for part in parts_of(journeys):
+            lack = self.unmet(part)
+            if lack is not None:
+                raise InputError(lack)
+            statistic = self.summarize(part)
+            total = statistic if total is None else total + statistic
+        if total is None:
+            raise InputError("There are no journeys: the iterable is empty.")
+        return self.solve(total)
+
+    @abstractmethod
+    def credit(
+        self,
+        journeys: Journeys,
+        attribution: Attribution | None = None,
+        of: Outcome = "conversions",
+    ) -> FloatArray:
+        """Return the credit of each touch in units of the outcome, shape (n_touches,).
+
+        Parameters
+        ----------
+        journeys
+            Any journeys; with `attribution` perhaps a part of those it is from.
+        attribution
+            This model's result for all journeys; solved from `journeys` where None. Separable
+            models do not need it.
+        of
+            The outcome.
+
+        Returns
+        -------
+        numpy.ndarray
+            By channel it sums to the attribution; for separable models it also sums to the
+            outcome within each row that has touches.
+        """
+
+
+def parts_of(journeys: Journeys | Iterable[Journeys]) -> Iterable[Journeys]:
+    """Return the parts of a stream; journeys in memory are one part.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if isinstance(journeys, Journeys):
+        return [journeys]
+    if not isinstance(journeys, Iterable) or isinstance(journeys, str) or hasattr(journeys, "iloc"):
+        raise InputError(
+            f"Got a {type(journeys).__name__}, not Journeys. Hint: Journeys.from_events(...) or "
+            "Journeys.from_paths(...) builds them from a table."
+        )
+    return journeys
+
+
+def outcome_of(journeys: Journeys, of: Outcome) -> FloatArray:
+    """Return conversions or value of each row, shape (n_rows,).
+
+    Raises
+    ------
+    InputError
+        If `of` is neither, or there are no values.
+    """
+    if of not in ("conversions", "value"):
+        raise InputError(f"of={of!r} is not one of ('conversions', 'value').")
+    if of == "conversions":
+        return journeys.conversions
+    if journeys.values is None:
+        raise InputError("These journeys have no value. Hint: name its column with value=.")
+    return journeys.values
+
+
+class SeparableModel(Model):
+    """A model that is no more than the weight of each touch within its journey."""
+
+    separable: ClassVar[bool] = True
+
+    @abstractmethod
+    def weights(self, journeys: Journeys) -> FloatArray:
+        """Return each touch's share of its journey, shape (n_touches,); each row sums to 1."""
+
+    def summarize(self, journeys: Journeys) -> ChannelCredit:
+        """Add up credit per channel over the journeys that have an outcome."""
+        rows = journeys.converting
+        weights = self.weights(rows)
+        n = len(journeys.channels)
+
+        def total(outcome: FloatArray) -> FloatArray:
+            return sum_by(rows.codes, weights * np.repeat(outcome, rows.lengths), n)
+
+        return ChannelCredit(
+            model=self,
+            channels=journeys.channels,
+            totals=Totals.of(journeys),
+            spec=journeys.spec,
+            transforms=journeys.transforms,
+            conversions=total(rows.conversions),
+            values=None if rows.values is None else total(rows.values),
+        )
+
+    def solve(self, statistic: Statistic) -> Attribution:
+        """Name the sums."""
+        if not isinstance(statistic, ChannelCredit):
+            raise InputError(f"{self.name} needs ChannelCredit, not {type(statistic).__name__}.")
+        return Attribution.of(
+            statistic.totals,
+            model=self.name,
+            channels=statistic.channels,
+            conversions=statistic.conversions,
+            values=statistic.values,
+        )
+
+    def credit(
+        self,
+        journeys: Journeys,
+        attribution: Attribution | None = None,
+        of: Outcome = "conversions",
+    ) -> FloatArray:
+        """Return weight times outcome of each touch; see `Model.credit`."""
+        lack = self.unmet(journeys)
+        if lack is not None:
+            raise InputError(lack)
+        return self.weights(journeys) * np.repeat(outcome_of(journeys, of), journeys.lengths)

@@ -1,0 +1,239 @@
+"""Additive statistics: all that a model needs of the journeys, small enough to keep.
+
+The statistic of two disjoint sets of journeys is the sum of their statistics, so data in memory,
+chunks, partitions of a cluster and yesterday plus today are one computation. Statistics of
+different channels align by name; those of different options refuse to merge. Counts add exactly;
+other sums agree to 1e-11 relative under any partition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+
+from attribution.arrays import Array, FloatArray, Immutable, IntArray
+from attribution.errors import InputError
+from attribution.journeys import Journeys
+from attribution.segments import count_keys, group
+from attribution.spec import EventSpec
+from attribution.transforms import require_same_origin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """Conversions, journeys without, and value of everything that was read.
+
+    `unattributed` counts the conversions of rows without touches. Values are None where none
+    were given.
+    """
+
+    conversions: float
+    nulls: float
+    value: float | None
+    unattributed: float
+    unattributed_value: float | None
+
+    @classmethod
+    def of(cls, journeys: Journeys) -> Totals:
+        """Return the totals of journeys."""
+        bare, values = journeys.lengths == 0, journeys.values
+        return cls(
+            conversions=float(journeys.conversions.sum()),
+            nulls=float(journeys.nulls.sum()),
+            value=None if values is None else float(values.sum()),
+            unattributed=float(journeys.conversions[bare].sum()),
+            unattributed_value=None if values is None else float(values[bare].sum()),
+        )
+
+    def __add__(self, other: Totals) -> Totals:
+        if (self.value is None) != (other.value is None):
+            raise InputError(
+                "One part has values and the other has none. Hint: name the value column for both."
+            )
+        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return Totals(**{name: None if a is None else a + b for name, a, b in pairs})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Statistic(Immutable):
+    """What all statistics share.
+
+    Attributes
+    ----------
+    model
+        The model that made it, with its options.
+    channels
+        The n_channels names, sorted.
+    totals
+        Of the journeys behind it.
+    spec, transforms
+        Of the journeys behind it; parts of different ones do not merge.
+    """
+
+    model: Any
+    channels: tuple[str, ...]
+    totals: Totals
+    spec: EventSpec | None = None
+    transforms: tuple[str, ...] = ()
+
+    def __add__(self, other: Self) -> Self:
+        if type(self) is not type(other) or self.model != other.model:
+            raise InputError(
+                f"Statistics of different models cannot be added: {self.model} and "
+                f"{getattr(other, 'model', other)}."
+            )
+        require_same_origin([self, other])
+        channels = tuple(sorted({*self.channels, *other.channels}))
+        merged = _aligned(self, channels)._merge(_aligned(other, channels))
+        return replace(merged, totals=self.totals + other.totals)
+
+    def __radd__(self, other: Any) -> Self:
+        """Let `sum` start from 0."""
+        if other == 0:
+            return self
+        return NotImplemented
+
+    def _realign(self, channels: tuple[str, ...], place: IntArray) -> Self:
+        """Return the statistic over more channels; channel i is now number place[i]."""
+        raise NotImplementedError
+
+    def _merge(self, other: Self) -> Self:
+        """Add a statistic over the same channels (totals are added elsewhere)."""
+        raise NotImplementedError
+
+
+def _aligned(statistic: Statistic, channels: tuple[str, ...]) -> Any:
+    if statistic.channels == channels:
+        return statistic
+    number = {name: i for i, name in enumerate(channels)}
+    place = np.array([number[name] for name in statistic.channels], dtype=np.int64)
+    return statistic._realign(channels, place)
+
+
+def _scatter(values: FloatArray | None, place: IntArray, size: int) -> FloatArray | None:
+    """Move entry i to place[i] of a longer array of zeros."""
+    if values is None:
+        return None
+    result = np.zeros(size)
+    result[place] = values
+    return result
+
+
+def _plus(a: FloatArray | None, b: FloatArray | None) -> FloatArray | None:
+    return None if a is None or b is None else a + b
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ChannelCredit(Statistic):
+    """Credit per channel, final up to addition.
+
+    Attributes
+    ----------
+    conversions, values
+        Shape (n_channels,); values None where none were given.
+    """
+
+    conversions: FloatArray
+    values: FloatArray | None
+
+    def _realign(self, channels: tuple[str, ...], place: IntArray) -> Self:
+        n = len(channels)
+        conversions = _scatter(self.conversions, place, n)
+        values = _scatter(self.values, place, n)
+        return replace(self, channels=channels, conversions=conversions, values=values)
+
+    def _merge(self, other: Self) -> Self:
+        return replace(
+            self,
+            conversions=self.conversions + other.conversions,
+            values=_plus(self.values, other.values),
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TransitionCounts(Statistic):
+    """Counts of the transitions of a chain whose states are the last `order` touches.
+
+    Attributes
+    ----------
+    states
+        Shape (n_states, order); codes of the channels, -1 before the first of a shorter path;
+        sorted. Only observed states exist.
+    starts, conversions, nulls
+        Shape (n_states,); journeys that begin in a state, and that leave it by converting or not.
+    values
+        Shape (n_states,); value of the conversions from each state; None where none were given.
+    sources, targets, counts
+        Shape (n_edges,); transitions between states, sorted by source, then target.
+    split_conversions, split_values, touches
+        Shape (n_channels,); conversions (value) split equally over the distinct channels of each
+        journey, and touches: over these a channel's credit is spread to single touches.
+    """
+
+    states: IntArray
+    starts: FloatArray
+    conversions: FloatArray
+    nulls: FloatArray
+    values: FloatArray | None
+    sources: IntArray
+    targets: IntArray
+    counts: FloatArray
+    split_conversions: FloatArray
+    split_values: FloatArray | None
+    touches: FloatArray
+
+    @property
+    def n_journeys(self) -> float:
+        """Number of journeys with touches."""
+        return float(self.starts.sum())
+
+    @property
+    def visits(self) -> FloatArray:
+        """How often each state is left, shape (n_states,); equals how often it is entered."""
+        inner = np.bincount(self.sources, self.counts, len(self.states))
+        return np.asarray(inner + self.conversions + self.nulls)
+
+    def _realign(self, channels: tuple[str, ...], place: IntArray) -> Self:
+        n = len(channels)
+        return replace(
+            self,
+            channels=channels,
+            states=np.append(place, -1)[self.states],
+            split_conversions=_scatter(self.split_conversions, place, n),
+            split_values=_scatter(self.split_values, place, n),
+            touches=_scatter(self.touches, place, n),
+        )
+
+    def _merge(self, other: Self) -> Self:
+        columns = np.concatenate([self.states, other.states])
+        first, inverse = group(list(columns.T))
+        n_states, half = len(first), len(self.states)
+
+        def add(name: str) -> FloatArray | None:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine is None or theirs is None:
+                return None
+            return np.bincount(inverse, np.concatenate([mine, theirs]), n_states)
+
+        sources = np.concatenate([inverse[:half][self.sources], inverse[half:][other.sources]])
+        targets = np.concatenate([inverse[:half][self.targets], inverse[half:][other.targets]])
+        both = np.concatenate([self.counts, other.counts])
+        keys, counts = count_keys(sources * n_states + targets, both, n_states**2)
+        return replace(
+            self,
+            states=columns[first],
+            sources=keys // max(1, n_states),
+            targets=keys % max(1, n_states),
+            counts=counts,
+            split_conversions=self.split_conversions + other.split_conversions,
+            split_values=_plus(self.split_values, other.split_values),
+            touches=self.touches + other.touches,
+            **{name: add(name) for name in ("starts", "conversions", "nulls", "values")},
+        )
+
+
+def sum_by(codes: IntArray, weights: Array, n: int) -> FloatArray:
+    """Add weights by code, shape (n,); float64 also when there is nothing to add."""
+    return np.bincount(codes, weights, n).astype(np.float64, copy=False)

@@ -1,0 +1,136 @@
+"""Headline figures of journeys, and how far the data can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attribution.arrays import FloatArray, FrozenDict
+from attribution.durations import MICROSECONDS_PER_DAY
+from attribution.journeys import Journeys
+from attribution.transforms import is_direct
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LONG = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """What `Journeys.summary` returns; prints as a table.
+
+    Attributes
+    ----------
+    figures
+        journeys, conversions, conversion_rate, value (NaN where none was given), touches (an
+        event that stands in several journeys counts once), touches_per_journey.
+    quality
+        `days_without_events` between the first and the last (NaN without times),
+        `duplicate_events` or `duplicate_rows`, `first_touch_ties` and `last_touch_ties` where
+        they were counted, `long_journeys` (over 100 touches) and `long_journey_touch_share`,
+        and the shares of journeys with a `single_touch_share`, of touches that are direct
+        (`direct_touch_share`) and of conversions without touches (`unattributed_share`).
+    channels
+        Index channel; columns touches and journeys (that contain the channel).
+    audit
+        `Journeys.audit`: what ingestion read, used and dropped.
+    """
+
+    figures: Mapping[str, float]
+    quality: Mapping[str, float]
+    channels: pd.DataFrame
+    audit: Mapping[str, float]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return figures, quality and audit as one column, indexed by group and name."""
+        import pandas as pd
+
+        groups = {"figures": self.figures, "quality": self.quality, "audit": self.audit}
+        rows = {(g, name): v for g, items in groups.items() for name, v in items.items()}
+        index = pd.MultiIndex.from_tuples(list(rows), names=["group", "name"])
+        return pd.DataFrame({"value": list(rows.values())}, index=index)
+
+    def __repr__(self) -> str:
+        lines = []
+        for title, items in (
+            ("journeys", self.figures),
+            ("data quality", self.quality),
+            ("audit", self.audit),
+        ):
+            lines.append(title)
+            lines += [f"  {name:<36}{value:>16,.6g}" for name, value in items.items()]
+        return "\n".join([*lines, "channels", self.channels.to_string()])
+
+    def _repr_html_(self) -> str:
+        return str(self.to_frame().to_html() + self.channels.to_html())
+
+
+def summarize(journeys: Journeys) -> Summary:
+    """Summarise journeys; see `Journeys.summary`."""
+    import pandas as pd
+
+    weight = journeys.conversions + journeys.nulls
+    lengths = journeys.lengths
+    n_journeys = float(weight.sum())
+    conversions = float(journeys.conversions.sum())
+    touches, reached = _per_channel(journeys, weight)
+    n_touches = float(touches.sum())
+    figures = {
+        "journeys": n_journeys,
+        "conversions": conversions,
+        "conversion_rate": _ratio(conversions, n_journeys),
+        "value": np.nan if journeys.values is None else float(journeys.values.sum()),
+        "touches": n_touches,
+        "touches_per_journey": _ratio(float((weight * lengths).sum()), n_journeys),
+    }
+    direct = np.array([is_direct(name) for name in journeys.channels], dtype=bool)
+    long = lengths > LONG
+    audit = journeys.audit
+    quality = {
+        "days_without_events": _days_without_events(journeys),
+        **{k: audit[k] for k in ("duplicate_events", "duplicate_rows") if k in audit},
+        **{k: audit[k] for k in ("first_touch_ties", "last_touch_ties") if k in audit},
+        "long_journeys": float(weight[long].sum()),
+        "long_journey_touch_share": _ratio(
+            float((weight * lengths)[long].sum()), float((weight * lengths).sum())
+        ),
+        "single_touch_share": _ratio(float(weight[lengths == 1].sum()), n_journeys),
+        "direct_touch_share": _ratio(float(touches[direct].sum()), n_touches),
+        "unattributed_share": _ratio(
+            float(journeys.conversions[lengths == 0].sum()), conversions
+        ),
+    }
+    index = pd.Index(journeys.channels, name="channel", dtype=object)
+    channels = pd.DataFrame({"touches": touches, "journeys": reached}, index=index)
+    return Summary(FrozenDict(figures), FrozenDict(quality), channels, journeys.audit)
+
+
+def _per_channel(journeys: Journeys, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return touches (an event counts once) and journeys containing each channel."""
+    n = len(journeys.channels)
+    key = np.unique(journeys.rows * np.int64(max(1, n)) + journeys.codes)
+    reached = np.bincount(key % max(1, n), weight[key // max(1, n)], n)
+    if journeys.touch_ids is None:
+        per_touch = np.repeat(weight, journeys.lengths)
+        return np.bincount(journeys.codes, per_touch, n), reached
+    _, once = np.unique(journeys.touch_ids, return_index=True)
+    return np.bincount(journeys.codes[once], minlength=n).astype(np.float64), reached
+
+
+def _days_without_events(journeys: Journeys) -> float:
+    """Count the UTC days between the first and last event on which nothing happened."""
+    if journeys.times is None:
+        return np.nan
+    moments = [journeys.times]
+    if journeys.ends is not None:
+        moments.append(journeys.ends[journeys.conversions > 0])
+    days = np.unique(np.concatenate([times // MICROSECONDS_PER_DAY for times in moments]))
+    return float(days[-1] - days[0] + 1 - len(days)) if len(days) else 0.0
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else np.nan

@@ -1,0 +1,321 @@
+"""Journeys to journeys: leave out, merge, rename or choose touches and rows.
+
+Counts and value stay with their rows, so nothing is lost: a row that loses its last touch keeps
+its conversions, which are then unattributed. Each transform is noted in `Journeys.transforms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from attribution.arrays import BoolArray, Coded, IntArray, read_only
+from attribution.durations import Moment, moment
+from attribution.errors import InputError, nearest
+from attribution.journeys import PER_ROW, PER_TOUCH, Journeys
+from attribution.segments import offsets_of, reduce_rows
+
+DIRECT = frozenset({"direct", "(direct)", "(direct) / (none)"})
+
+
+def is_direct(channel: str) -> bool:
+    """Tell whether a channel name means direct traffic, in any case.
+
+    Examples
+    --------
+    >>> is_direct("(Direct) / (none)")
+    True
+    """
+    return channel.strip().lower() in DIRECT
+
+
+def without(
+    journeys: Journeys,
+    channel: str | Iterable[str],
+    *,
+    keep_if_only: bool = True,
+    tail_only: bool = False,
+) -> Journeys:
+    """Leave out the touches of some channels.
+
+    Parameters
+    ----------
+    journeys
+        Any journeys.
+    channel
+        A name or several; all must exist.
+    keep_if_only
+        Leave journeys untouched that have no other channel.
+    tail_only
+        Leave out only the last touch of a journey, where it is of such a channel.
+
+    Raises
+    ------
+    InputError
+        If a channel does not exist.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({"path": ["a > direct", "direct"], "conversions": [1, 1]})
+    >>> without(Journeys.from_paths(table), "direct").to_paths()["path"].tolist()
+    ['a', 'direct']
+    """
+    names = {channel} if isinstance(channel, str) else set(channel)
+    codes = _find(journeys, names)
+    out = np.isin(journeys.codes, codes)
+    if keep_if_only:
+        others = reduce_rows(np.add, (~out).astype(np.float64), journeys.offsets)
+        out &= np.repeat(others > 0, journeys.lengths)
+    if tail_only:
+        last = np.zeros(len(out), dtype=bool)
+        last[journeys.offsets[1:][journeys.lengths > 0] - 1] = True
+        out &= last
+    note = f"without({sorted(names)}, keep_if_only={keep_if_only}, tail_only={tail_only})"
+    return _noted(journeys.keep_touches(~out), note)
+
+
+def collapse_repeats(journeys: Journeys) -> Journeys:
+    """Merge each run of one channel into its first touch: a > a > b > a becomes a > b > a."""
+    starts = np.ones(len(journeys.codes), dtype=bool)
+    starts[1:] = journeys.codes[1:] != journeys.codes[:-1]
+    starts[journeys.offsets[:-1][journeys.lengths > 0]] = True
+    return _noted(journeys.keep_touches(starts), "collapse_repeats")
+
+
+def first_occurrences(journeys: Journeys) -> Journeys:
+    """Keep the first touch of each channel in a journey: a > b > a becomes a > b."""
+    key = journeys.rows * np.int64(max(1, len(journeys.channels))) + journeys.codes
+    keep = np.zeros(len(key), dtype=bool)
+    keep[np.unique(key, return_index=True)[1]] = True
+    return _noted(journeys.keep_touches(keep), "first_occurrences")
+
+
+def last_n_touches(journeys: Journeys, n: int) -> Journeys:
+    """Keep the last n touches of each journey.
+
+    Raises
+    ------
+    InputError
+        If n is not a positive whole number.
+    """
+    if not isinstance(n, int) or n < 1:
+        raise InputError(f"n={n!r} is not a positive whole number of touches.")
+    from_end = np.repeat(journeys.offsets[1:], journeys.lengths) - np.arange(len(journeys.codes))
+    return _noted(journeys.keep_touches(from_end <= n), f"last_n_touches({n})")
+
+
+def rename(journeys: Journeys, names: Mapping[str, str] | Callable[[str], str]) -> Journeys:
+    """Rename channels, by a mapping (others stay) or a function; equal names merge.
+
+    Raises
+    ------
+    InputError
+        If the mapping names a channel that does not exist, or a new name is empty or no text.
+    """
+    if isinstance(names, Mapping):
+        _find(journeys, set(names))
+        new = [names.get(name, name) for name in journeys.channels]
+    else:
+        new = [names(name) for name in journeys.channels]
+    for old, name in zip(journeys.channels, new, strict=True):
+        if not isinstance(name, str) or not name.strip():
+            raise InputError(f"The new name of channel {old!r} is {name!r}, not text.")
+    changed = sorted((o, n) for o, n in zip(journeys.channels, new, strict=True) if o != n)
+    return _noted(_recoded(journeys, new), f"rename({dict(changed)})")
+
+
+def regroup(journeys: Journeys, *, min_touches: float, other: str = "other") -> Journeys:
+    """Merge rare channels into one.
+
+    Parameters
+    ----------
+    journeys
+        Any journeys.
+    min_touches
+        Channels with fewer touches (counted once per journey that a row stands for) are rare.
+    other
+        Name of the merged channel.
+    """
+    weight = np.repeat(journeys.conversions + journeys.nulls, journeys.lengths)
+    touches = np.bincount(journeys.codes, weight, len(journeys.channels))
+    new = [c if n >= min_touches else other for c, n in zip(journeys.channels, touches, strict=True)]
+    return _noted(_recoded(journeys, new), f"regroup({min_touches}, {other!r})")
+
+
+def where(
+    journeys: Journeys,
+    *,
+    touches: Literal["keep", "journeys"] = "journeys",
+    since: Moment | None = None,
+    until: Moment | None = None,
+    **attributes: Any,
+) -> Journeys:
+    """Choose by attribute, segment or time.
+
+    Parameters
+    ----------
+    journeys
+        Any journeys.
+    touches
+        What a condition on an attribute of touches keeps: "keep", the touches that meet it;
+        "journeys", the whole journeys with at least one such touch.
+    since, until
+        Keep journeys that end in this window (from inclusive, until exclusive).
+    **attributes
+        Name of an attribute of touches or journeys, or "conversion_type", and the value or the
+        values (list, tuple, set) to keep.
+
+    Raises
+    ------
+    InputError
+        If there is no such attribute, no such value, or no times.
+
+    Examples
+    --------
+    >>> from attribution import Journey, Touchpoint
+    >>> one = Journey([Touchpoint("email", attributes={"device": "phone"})], 1)
+    >>> two = Journey([Touchpoint("email", attributes={"device": "laptop"})], 1)
+    >>> len(where(Journeys.from_journeys([one, two]), device="phone"))
+    1
+    """
+    if touches not in ("keep", "journeys"):
+        raise InputError(f"touches={touches!r} is not one of ('keep', 'journeys').")
+    rows = np.ones(len(journeys), dtype=bool)
+    marked = np.ones(len(journeys.codes), dtype=bool)
+    for name, wanted in attributes.items():
+        if name in journeys.touch_attributes:
+            marked &= _matches(journeys.touch_attributes[name], name, wanted)
+        elif name in journeys.journey_attributes:
+            rows &= _matches(journeys.journey_attributes[name], name, wanted)
+        elif name == "conversion_type" and journeys.conversion_types is not None:
+            rows &= _matches(journeys.conversion_types, name, wanted)
+        else:
+            known = [*journeys.touch_attributes, *journeys.journey_attributes]
+            raise InputError(
+                f"No attribute {name!r}.{nearest(name, known)} Hint: keep it with "
+                "from_events(..., attributes=[...]) or journey_attributes=[...]."
+            )
+    if since is not None or until is not None:
+        if journeys.ends is None:
+            raise InputError("These journeys have no times. Hint: build them with from_events.")
+        if since is not None:
+            rows &= journeys.ends >= moment(since, "since")
+        if until is not None:
+            rows &= journeys.ends < moment(until, "until")
+    if touches == "journeys" and not marked.all():
+        rows &= reduce_rows(np.add, marked.astype(np.float64), journeys.offsets) > 0
+    elif not marked.all():
+        journeys = journeys.keep_touches(marked)
+    chosen = {**attributes, **({} if since is None else {"since": since})}
+    chosen |= {} if until is None else {"until": until}
+    return _noted(journeys.select(rows), f"where({chosen}, touches={touches!r})")
+
+
+def concat(parts: Sequence[Journeys]) -> Journeys:
+    """Join journeys one after the other; see `Journeys.concat`.
+
+    Raises
+    ------
+    InputError
+        If there are none, or they come from different options.
+    """
+    if not parts:
+        raise InputError("There are no journeys to join.")
+    require_same_origin(parts)
+    channels = tuple(sorted({name for part in parts for name in part.channels}))
+    place = {name: code for code, name in enumerate(channels)}
+    columns: dict[str, Any] = {}
+    for name in (*PER_TOUCH, *PER_ROW):
+        found = [getattr(part, name) for part in parts]
+        if any(column is None for column in found):
+            continue
+        if name == "codes":
+            lookups = [np.array([place[c] for c in p.channels], dtype=np.int32) for p in parts]
+            found = [lookup[c] for lookup, c in zip(lookups, found, strict=True)]
+        if name == "touch_ids":
+            sizes = [int(ids.max(initial=-1)) + 1 for ids in found]
+            found = [ids + base for ids, base in zip(found, np.cumsum([0, *sizes[:-1]]), strict=True)]
+        if isinstance(found[0], Coded):
+            columns[name] = Coded.concat(found)
+        else:
+            columns[name] = read_only(np.concatenate(found))
+    audit: dict[str, float] = {}
+    for part in parts:
+        for key, count in part.audit.items():
+            audit[key] = audit.get(key, 0.0) + count
+    return Journeys(
+        channels=channels,
+        offsets=offsets_of(np.concatenate([part.lengths for part in parts])),
+        touch_attributes=_shared([part.touch_attributes for part in parts]),
+        journey_attributes=_shared([part.journey_attributes for part in parts]),
+        spec=parts[0].spec,
+        transforms=parts[0].transforms,
+        audit=audit,
+        **columns,
+    )
+
+
+def require_same_origin(parts: Sequence[Any]) -> None:
+    """Refuse journeys or statistics that come from different options of ingestion or transforms.
+
+    Raises
+    ------
+    InputError
+        If they do, naming the first option that differs.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        mine = {} if first.spec is None else first.spec.journey_options
+        other = {} if part.spec is None else part.spec.journey_options
+        for name in {**mine, **other}:
+            if mine.get(name) != other.get(name):
+                raise InputError(
+                    f"Journeys of different options cannot be added: {name} is "
+                    f"{mine.get(name)!r} and {other.get(name)!r}."
+                )
+        if first.transforms != part.transforms:
+            raise InputError(
+                f"Journeys of different transforms cannot be added: {list(first.transforms)} "
+                f"and {list(part.transforms)}."
+            )
+
+
+def _shared(parts: Sequence[Mapping[str, Coded]]) -> dict[str, Coded]:
+    names = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: Coded.concat([part[name] for part in parts]) for name in names}
+
+
+def _noted(journeys: Journeys, note: str) -> Journeys:
+    return replace(journeys, transforms=(*journeys.transforms, note))
+
+
+def _find(journeys: Journeys, names: set[str]) -> IntArray:
+    """Return the codes of channels that must exist."""
+    for name in sorted(names):
+        if name not in journeys.channels:
+            raise InputError(f"No channel {name!r}.{nearest(str(name), journeys.channels)}")
+    return np.array([i for i, name in enumerate(journeys.channels) if name in names])
+
+
+def _recoded(journeys: Journeys, new: Sequence[str]) -> Journeys:
+    """Give every channel a new name, merging equal ones."""
+    channels = tuple(sorted(set(new)))
+    place = {name: code for code, name in enumerate(channels)}
+    lookup = np.array([place[name] for name in new], dtype=np.int32)
+    codes = read_only(lookup[journeys.codes] if len(new) else journeys.codes.copy())
+    return replace(journeys, channels=channels, codes=codes)
+
+
+def _matches(column: Coded, name: str, wanted: Any) -> BoolArray:
+    """Mark the entries whose label is wanted."""
+    values = wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
+    for value in values:
+        if value not in column.labels:
+            near = nearest(str(value), map(str, column.labels))
+            raise InputError(f"Attribute {name!r} has no value {value!r}.{near}")
+    codes = [code for code, label in enumerate(column.labels) if label in values]
+    return np.isin(column.codes, codes)
