@@ -11,7 +11,7 @@ from attribution.errors import (
     InputError,
     MissingDependencyError,
 )
-from attribution.journeys import Journey, Journeys, Touchpoint
+from attribution.journeys import Journeys
 from attribution.models import (
     DEFAULT_MODELS,
     MODELS,
@@ -25,6 +25,7 @@ from attribution.models import (
     TimeDecay,
 )
 from attribution.results import Attribution, Comparison
+from attribution.touchpoints import Journey, Touchpoint
 
 __version__ = "0.1.0"
 

@@ -76,9 +76,7 @@ def compare(
     )
 
 
-def choose(
-    models: Sequence[str | Model], exclude: Collection[str] | None
-) -> dict[str, Model]:
+def choose(models: Sequence[str | Model], exclude: Collection[str] | None) -> dict[str, Model]:
     """Return the models by name.
 
     Raises
@@ -110,5 +108,7 @@ def choose(
 
 def _named(name: str) -> Model:
     if name not in MODELS:
-        raise InputError(f"No model {name!r}.{nearest(name, MODELS)} There are {', '.join(MODELS)}.")
+        raise InputError(
+            f"No model {name!r}.{nearest(name, MODELS)} There are {', '.join(MODELS)}."
+        )
     return MODELS[name]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,8 +57,7 @@ def paths_frame(journeys: Journeys, min_count: float | None, separator: str) -> 
     merged = journeys.compress()
     names = merged.channels
     codes, offsets = merged.codes.tolist(), merged.offsets.tolist()
-    pairs = zip(offsets[:-1], offsets[1:], strict=True)
-    paths = [separator.join([names[c] for c in codes[i:j]]) for i, j in pairs]
+    paths = [separator.join([names[c] for c in codes[i:j]]) for i, j in pairwise(offsets)]
     frame = pd.DataFrame({"path": paths, "conversions": merged.conversions})
     if merged.values is not None:
         frame["value"] = merged.values
@@ -75,4 +75,4 @@ def _lists(values: Any, journeys: Journeys) -> list[Any]:
     """Cut per-touch values into one list per row."""
     listed = values.tolist() if values.dtype == object else list(values)
     offsets = journeys.offsets.tolist()
-    return [listed[i:j] for i, j in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [listed[i:j] for i, j in pairwise(offsets)]

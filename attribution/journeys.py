@@ -1,6 +1,6 @@
-"""The data model: touchpoints and journeys for people, `Journeys` for the kernels.
+"""The data model: one columnar table of journeys, for raw and for aggregated data.
 
-`Journeys` is one columnar table for raw and for aggregated data. A row stands for
+A row stands for
 `conversions + nulls` journeys that share one path; a path is a run of `codes` into the sorted
 `channels`, cut by `offsets`.
 """
@@ -19,15 +19,15 @@ from attribution.arrays import (
     Array,
     Coded,
     FloatArray,
-    FrozenDict,
     Immutable,
     IntArray,
     read_only,
 )
 from attribution.durations import MICROSECONDS_PER_DAY, Duration, Moment
 from attribution.errors import InputError, nearest
-from attribution.segments import group, group_paths, keep_entries, row_index, take_rows
+from attribution.segments import keep_entries, row_index, take_rows
 from attribution.spec import ChannelMissing, EventSpec, OnInvalid
+from attribution.touchpoints import Journey, Touchpoint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,56 +36,6 @@ if TYPE_CHECKING:
 
 PER_TOUCH = ("codes", "times", "given_ages", "touch_ids")
 PER_ROW = ("conversions", "nulls", "values", "ends", "users", "conversion_types")
-
-
-@dataclass(frozen=True)
-class Touchpoint:
-    """One contact of a customer with a channel.
-
-    Attributes
-    ----------
-    channel
-        Name of the channel.
-    time
-        When; without a zone it is read as UTC.
-    attributes
-        Anything else known of it: campaign, device, medium, stage, cost ...
-    """
-
-    channel: str
-    time: datetime.datetime | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Journey:
-    """One customer's path of touchpoints, and how it ended. For input by hand and for looking.
-
-    Attributes
-    ----------
-    touchpoints
-        In order.
-    conversions
-        How often it converted; 0 is a journey without conversion.
-    value
-        Total value of the conversions, in units of currency.
-    customer
-        Identifier of the customer: an integer or text.
-    end
-        Time of the conversion; for a journey without one, when observation stopped.
-    conversion_type
-        Such as "lead" or "purchase".
-    attributes
-        Anything else known of the journey.
-    """
-
-    touchpoints: Sequence[Touchpoint]
-    conversions: float = 0
-    value: float | None = None
-    customer: int | str | None = None
-    end: datetime.datetime | None = None
-    conversion_type: str | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -299,43 +249,9 @@ class Journeys(Immutable):
         Journeys
             With the same total of conversions, nulls and value.
         """
-        columns = [group_paths(self.codes, self.offsets)]
-        kept: dict[str, Any] = {}
-        attributes: dict[str, Coded] = {}
-        for name in keep:
-            column: Any
-            if name in ("users", "conversion_types") and getattr(self, name) is not None:
-                column = kept[name] = getattr(self, name)
-            elif name in self.journey_attributes:
-                column = attributes[name] = self.journey_attributes[name]
-            else:
-                raise InputError(
-                    f"Nothing to keep under {name!r}.{nearest(name, self.journey_attributes)}"
-                )
-            columns.append(column.codes if isinstance(column, Coded) else column)
-        first, inverse = group(columns)
-        order = np.argsort(first)
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        inverse, first = place[inverse], first[order]
-        touches, offsets = take_rows(self.offsets, first)
-        sums = {
-            name: read_only(np.bincount(inverse, getattr(self, name), len(first)))
-            for name in ("conversions", "nulls", "values")
-            if getattr(self, name) is not None
-        }
-        rows = {k: v.take(first) if isinstance(v, Coded) else v[first] for k, v in kept.items()}
-        return Journeys(
-            channels=self.channels,
-            codes=self.codes[touches],
-            offsets=offsets,
-            journey_attributes={k: v.take(first) for k, v in attributes.items()},
-            spec=self.spec,
-            transforms=self.transforms,
-            audit=self.audit,
-            **sums,
-            **rows,
-        )
+        from attribution.merging import compress
+
+        return compress(self, keep)
 
     @classmethod
     def concat(cls, parts: Iterable[Journeys]) -> Journeys:
@@ -344,7 +260,7 @@ class Journeys(Immutable):
         Columns that not every part has are dropped; audits are added up. The parts must come
         from the same options of ingestion and transforms.
         """
-        from attribution.transforms import concat
+        from attribution.merging import concat
 
         return concat(list(parts))
 
@@ -586,7 +502,7 @@ def _check_shapes(j: Journeys) -> None:
         raise InputError("offsets must start at 0 and never fall.")
     if j.offsets[-1] != len(j.codes):
         raise InputError(f"offsets end at {j.offsets[-1]}, but there are {len(j.codes)} codes.")
-    if len(j.codes) and not (0 <= j.codes.min() and j.codes.max() < len(j.channels)):
+    if len(j.codes) and not (j.codes.min() >= 0 and j.codes.max() < len(j.channels)):
         raise InputError(f"codes must lie in 0 .. {len(j.channels) - 1}.")
     per_touch = [(n, getattr(j, n)) for n in PER_TOUCH] + list(j.touch_attributes.items())
     per_row = [(n, getattr(j, n)) for n in PER_ROW] + list(j.journey_attributes.items())
@@ -600,6 +516,3 @@ def _check_shapes(j: Journeys) -> None:
             raise InputError(f"{name} must be finite.")
         if column is not None and name != "values" and (column < 0).any():
             raise InputError(f"{name} must not be negative.")
-
-
-__all__ = ["EventSpec", "FrozenDict", "Journey", "Journeys", "Touchpoint"]

@@ -98,7 +98,9 @@ class Attribution(Immutable):
     def _footer(self) -> str:
         text = f"{self.total_conversions:,.10g} conversions, {self.unattributed:,.10g} unattributed"
         if self.total_value is not None:
-            text += f"; value {self.total_value:,.10g}, {self.unattributed_value:,.10g} unattributed"
+            text += (
+                f"; value {self.total_value:,.10g}, {self.unattributed_value:,.10g} unattributed"
+            )
         return text
 
     def to_frame(self) -> pd.DataFrame:

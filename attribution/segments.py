@@ -88,13 +88,18 @@ def group(columns: Sequence[IntArray]) -> tuple[IntArray, IntArray]:
 def count_keys(keys: IntArray, weights: FloatArray, bound: int) -> tuple[IntArray, FloatArray]:
     """Add weights by key in 0 .. bound - 1; return the sorted keys of weight and their sums."""
     if bound <= TABLE:
-        sums = np.bincount(keys, weights, bound)
+        sums = sum_by(keys, weights, bound)
         present = np.flatnonzero(sums)
-        return present, sums[present].astype(np.float64, copy=False)
+        return present, sums[present]
     distinct, inverse = np.unique(keys, return_inverse=True)
-    sums = np.bincount(inverse, weights, len(distinct))
+    sums = sum_by(inverse, weights, len(distinct))
     present = np.flatnonzero(sums)
-    return distinct[present], sums[present].astype(np.float64, copy=False)
+    return distinct[present], sums[present]
+
+
+def sum_by(codes: IntArray, weights: Array, n: int) -> FloatArray:
+    """Add weights by code, shape (n,); float64 also when there is nothing to add."""
+    return np.asarray(np.bincount(codes, weights, n), dtype=np.float64)
 
 
 def _ranks(column: IntArray) -> tuple[IntArray, int]:
@@ -121,12 +126,11 @@ def group_paths(codes: IntArray, offsets: IntArray) -> IntArray:
     for start, stop in zip(cuts, np.append(cuts[1:], len(order)), strict=True):
         rows = order[start:stop]
         length = int(lengths[rows[0]])
-        if length == 0 or len(rows) == 1:
-            inverse, count = np.zeros(len(rows), dtype=np.int64), 1
-        else:
+        result[rows] = base
+        if length and len(rows) > 1:
             matrix = codes[offsets[:-1][rows, None] + np.arange(length)]
             first, inverse = group([matrix[:, j] for j in range(length)])
-            count = len(first)
-        result[rows] = base + inverse
-        base += count
+            result[rows] += inverse
+            base += len(first) - 1
+        base += 1
     return result

@@ -25,9 +25,15 @@ from attribution.errors import InputError, nearest
 ChannelMissing = Literal["raise", "direct", "drop"]
 OnInvalid = Literal["raise", "drop"]
 
-_COLUMNS = frozenset(
-    "user time channel conversion value conversion_type conversion_id order session touch_type "
-    "attributes journey_attributes channel_missing on_invalid".split()
+_JOURNEY_OPTIONS = (
+    "session_gap",
+    "lookback",
+    "inactivity",
+    "reuse_touches",
+    "report_from",
+    "report_until",
+    "closed_only",
+    "observed_until",
 )
 
 
@@ -72,8 +78,7 @@ class EventSpec:
     @property
     def journey_options(self) -> dict[str, Any]:
         """The options that decide what a journey is, without names of columns."""
-        names = [f.name for f in fields(self) if f.name not in _COLUMNS]
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _JOURNEY_OPTIONS}
 
     @classmethod
     def of(

@@ -13,12 +13,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from attribution.arrays import Array, FloatArray, Immutable, IntArray
+from attribution.arrays import FloatArray, Immutable, IntArray
 from attribution.errors import InputError
 from attribution.journeys import Journeys
-from attribution.segments import count_keys, group
+from attribution.merging import require_same_origin
+from attribution.segments import count_keys, group, sum_by
 from attribution.spec import EventSpec
-from attribution.transforms import require_same_origin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,9 @@ class Totals:
             raise InputError(
                 "One part has values and the other has none. Hint: name the value column for both."
             )
-        pairs = ((f.name, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return Totals(**{name: None if a is None else a + b for name, a, b in pairs})
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        sums: dict[str, Any] = {k: None if a is None else a + b for k, (a, b) in pairs.items()}
+        return Totals(**sums)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -86,7 +87,7 @@ class Statistic(Immutable):
             )
         require_same_origin([self, other])
         channels = tuple(sorted({*self.channels, *other.channels}))
-        merged = _aligned(self, channels)._merge(_aligned(other, channels))
+        merged: Self = _aligned(self, channels)._merge(_aligned(other, channels))
         return replace(merged, totals=self.totals + other.totals)
 
     def __radd__(self, other: Any) -> Self:
@@ -112,10 +113,8 @@ def _aligned(statistic: Statistic, channels: tuple[str, ...]) -> Any:
     return statistic._realign(channels, place)
 
 
-def _scatter(values: FloatArray | None, place: IntArray, size: int) -> FloatArray | None:
+def _scatter(values: FloatArray, place: IntArray, size: int) -> FloatArray:
     """Move entry i to place[i] of a longer array of zeros."""
-    if values is None:
-        return None
     result = np.zeros(size)
     result[place] = values
     return result
@@ -141,7 +140,7 @@ class ChannelCredit(Statistic):
     def _realign(self, channels: tuple[str, ...], place: IntArray) -> Self:
         n = len(channels)
         conversions = _scatter(self.conversions, place, n)
-        values = _scatter(self.values, place, n)
+        values = None if self.values is None else _scatter(self.values, place, n)
         return replace(self, channels=channels, conversions=conversions, values=values)
 
     def _merge(self, other: Self) -> Self:
@@ -196,13 +195,13 @@ class TransitionCounts(Statistic):
         return np.asarray(inner + self.conversions + self.nulls)
 
     def _realign(self, channels: tuple[str, ...], place: IntArray) -> Self:
-        n = len(channels)
+        n, values = len(channels), self.split_values
         return replace(
             self,
             channels=channels,
             states=np.append(place, -1)[self.states],
             split_conversions=_scatter(self.split_conversions, place, n),
-            split_values=_scatter(self.split_values, place, n),
+            split_values=None if values is None else _scatter(values, place, n),
             touches=_scatter(self.touches, place, n),
         )
 
@@ -215,8 +214,9 @@ class TransitionCounts(Statistic):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine is None or theirs is None:
                 return None
-            return np.bincount(inverse, np.concatenate([mine, theirs]), n_states)
+            return sum_by(inverse, np.concatenate([mine, theirs]), n_states)
 
+        sums: Any = {name: add(name) for name in ("starts", "conversions", "nulls", "values")}
         sources = np.concatenate([inverse[:half][self.sources], inverse[half:][other.sources]])
         targets = np.concatenate([inverse[:half][self.targets], inverse[half:][other.targets]])
         both = np.concatenate([self.counts, other.counts])
@@ -230,10 +230,5 @@ class TransitionCounts(Statistic):
             split_conversions=self.split_conversions + other.split_conversions,
             split_values=_plus(self.split_values, other.split_values),
             touches=self.touches + other.touches,
-            **{name: add(name) for name in ("starts", "conversions", "nulls", "values")},
+            **sums,
         )
-
-
-def sum_by(codes: IntArray, weights: Array, n: int) -> FloatArray:
-    """Add weights by code, shape (n,); float64 also when there is nothing to add."""
-    return np.bincount(codes, weights, n).astype(np.float64, copy=False)

@@ -11,6 +11,7 @@ import numpy as np
 from attribution.arrays import FloatArray, FrozenDict
 from attribution.durations import MICROSECONDS_PER_DAY
 from attribution.journeys import Journeys
+from attribution.segments import sum_by
 from attribution.transforms import is_direct
 
 if TYPE_CHECKING:
@@ -100,9 +101,7 @@ def summarize(journeys: Journeys) -> Summary:
         ),
         "single_touch_share": _ratio(float(weight[lengths == 1].sum()), n_journeys),
         "direct_touch_share": _ratio(float(touches[direct].sum()), n_touches),
-        "unattributed_share": _ratio(
-            float(journeys.conversions[lengths == 0].sum()), conversions
-        ),
+        "unattributed_share": _ratio(float(journeys.conversions[lengths == 0].sum()), conversions),
     }
     index = pd.Index(journeys.channels, name="channel", dtype=object)
     channels = pd.DataFrame({"touches": touches, "journeys": reached}, index=index)
@@ -113,12 +112,12 @@ def _per_channel(journeys: Journeys, weight: FloatArray) -> tuple[FloatArray, Fl
     """Return touches (an event counts once) and journeys containing each channel."""
     n = len(journeys.channels)
     key = np.unique(journeys.rows * np.int64(max(1, n)) + journeys.codes)
-    reached = np.bincount(key % max(1, n), weight[key // max(1, n)], n)
+    reached = sum_by(key % max(1, n), weight[key // max(1, n)], n)
     if journeys.touch_ids is None:
         per_touch = np.repeat(weight, journeys.lengths)
-        return np.bincount(journeys.codes, per_touch, n), reached
+        return sum_by(journeys.codes, per_touch, n), reached
     _, once = np.unique(journeys.touch_ids, return_index=True)
-    return np.bincount(journeys.codes[once], minlength=n).astype(np.float64), reached
+    return sum_by(journeys.codes[once], np.ones(len(once)), n), reached
 
 
 def _days_without_events(journeys: Journeys) -> float:

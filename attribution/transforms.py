@@ -15,8 +15,8 @@ import numpy as np
 from attribution.arrays import BoolArray, Coded, IntArray, read_only
 from attribution.durations import Moment, moment
 from attribution.errors import InputError, nearest
-from attribution.journeys import PER_ROW, PER_TOUCH, Journeys
-from attribution.segments import offsets_of, reduce_rows
+from attribution.journeys import Journeys
+from attribution.segments import reduce_rows, sum_by
 
 DIRECT = frozenset({"direct", "(direct)", "(direct) / (none)"})
 
@@ -141,8 +141,10 @@ def regroup(journeys: Journeys, *, min_touches: float, other: str = "other") -> 
         Name of the merged channel.
     """
     weight = np.repeat(journeys.conversions + journeys.nulls, journeys.lengths)
-    touches = np.bincount(journeys.codes, weight, len(journeys.channels))
-    new = [c if n >= min_touches else other for c, n in zip(journeys.channels, touches, strict=True)]
+    touches = sum_by(journeys.codes, weight, len(journeys.channels))
+    new = [
+        c if n >= min_touches else other for c, n in zip(journeys.channels, touches, strict=True)
+    ]
     return _noted(_recoded(journeys, new), f"regroup({min_touches}, {other!r})")
 
 
@@ -213,80 +215,6 @@ def where(
     chosen = {**attributes, **({} if since is None else {"since": since})}
     chosen |= {} if until is None else {"until": until}
     return _noted(journeys.select(rows), f"where({chosen}, touches={touches!r})")
-
-
-def concat(parts: Sequence[Journeys]) -> Journeys:
-    """Join journeys one after the other; see `Journeys.concat`.
-
-    Raises
-    ------
-    InputError
-        If there are none, or they come from different options.
-    """
-    if not parts:
-        raise InputError("There are no journeys to join.")
-    require_same_origin(parts)
-    channels = tuple(sorted({name for part in parts for name in part.channels}))
-    place = {name: code for code, name in enumerate(channels)}
-    columns: dict[str, Any] = {}
-    for name in (*PER_TOUCH, *PER_ROW):
-        found = [getattr(part, name) for part in parts]
-        if any(column is None for column in found):
-            continue
-        if name == "codes":
-            lookups = [np.array([place[c] for c in p.channels], dtype=np.int32) for p in parts]
-            found = [lookup[c] for lookup, c in zip(lookups, found, strict=True)]
-        if name == "touch_ids":
-            sizes = [int(ids.max(initial=-1)) + 1 for ids in found]
-            found = [ids + base for ids, base in zip(found, np.cumsum([0, *sizes[:-1]]), strict=True)]
-        if isinstance(found[0], Coded):
-            columns[name] = Coded.concat(found)
-        else:
-            columns[name] = read_only(np.concatenate(found))
-    audit: dict[str, float] = {}
-    for part in parts:
-        for key, count in part.audit.items():
-            audit[key] = audit.get(key, 0.0) + count
-    return Journeys(
-        channels=channels,
-        offsets=offsets_of(np.concatenate([part.lengths for part in parts])),
-        touch_attributes=_shared([part.touch_attributes for part in parts]),
-        journey_attributes=_shared([part.journey_attributes for part in parts]),
-        spec=parts[0].spec,
-        transforms=parts[0].transforms,
-        audit=audit,
-        **columns,
-    )
-
-
-def require_same_origin(parts: Sequence[Any]) -> None:
-    """Refuse journeys or statistics that come from different options of ingestion or transforms.
-
-    Raises
-    ------
-    InputError
-        If they do, naming the first option that differs.
-    """
-    first = parts[0]
-    for part in parts[1:]:
-        mine = {} if first.spec is None else first.spec.journey_options
-        other = {} if part.spec is None else part.spec.journey_options
-        for name in {**mine, **other}:
-            if mine.get(name) != other.get(name):
-                raise InputError(
-                    f"Journeys of different options cannot be added: {name} is "
-                    f"{mine.get(name)!r} and {other.get(name)!r}."
-                )
-        if first.transforms != part.transforms:
-            raise InputError(
-                f"Journeys of different transforms cannot be added: {list(first.transforms)} "
-                f"and {list(part.transforms)}."
-            )
-
-
-def _shared(parts: Sequence[Mapping[str, Coded]]) -> dict[str, Coded]:
-    names = [name for name in parts[0] if all(name in part for part in parts)]
-    return {name: Coded.concat([part[name] for part in parts]) for name in names}
 
 
 def _noted(journeys: Journeys, note: str) -> Journeys:

@@ -111,7 +111,9 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(kind):
         return plain(column.cast(kind.value_type))
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        return column.cast(pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary())
+        return column.cast(
+            pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary()
+        )
     return column
 
 
@@ -167,9 +169,7 @@ def counts(column: pa.ChunkedArray, name: str) -> FloatArray:
         column = column.cast(pa.int8())
     elif pa.types.is_null(kind):
         column = column.cast(pa.float64())
-    elif not (
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    ):
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise InputError(
             f"Column {name!r} holds {kind}, not numbers. Hint: convert it, such as "
             f"frame[{name!r}].astype(float)."
@@ -229,12 +229,12 @@ def hash_text(array: pa.Array) -> IntArray:
     if width:
         padded = pc.ascii_rpad(array.fill_null("").cast(pa.large_string()), width, "\0")
         start = padded.offset * width
-        words = np.frombuffer(padded.buffers()[2], dtype=np.uint8, count=start + len(array) * width)
-        words = words[start:].view(np.uint64).reshape(len(array), -1)
+        text = np.frombuffer(padded.buffers()[2], dtype=np.uint8, count=start + len(array) * width)
+        words = text[start:].view(np.uint64).reshape(len(array), -1)
         for k in range(words.shape[1]):
             folded = _mix(keys ^ words[:, k])
             keys = np.where(lengths > 8 * k, folded, keys)
-    return _mix(keys ^ lengths.view(np.uint64)).view(np.int64)
+    return np.asarray(_mix(keys ^ lengths.view(np.uint64))).view(np.int64)
 
 
 def _mix(words: Any) -> Any:

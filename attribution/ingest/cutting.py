@@ -51,7 +51,7 @@ class Events:
 
     def take(self, index: IntArray | BoolArray) -> Events:
         """Return the events at an index or mask."""
-        return Events(*(getattr(self, field.name)[..., index] for field in fields(self)))
+        return Events(*(pick(getattr(self, field.name), index) for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -72,28 +72,39 @@ class Rows:
     event: IntArray
 
 
+def pick(column: Array, index: IntArray | BoolArray) -> Array:
+    """Index the last axis; a constant column stays one without memory of its own."""
+    if column.strides == (0,):
+        size = int(np.count_nonzero(index)) if index.dtype == bool else len(index)
+        return np.broadcast_to(column[:1].sum(), size)
+    return column[..., index]
+
+
 def sort_events(events: Events) -> Events:
-    """Sort by user, time, touch before conversion, order, name and attributes."""
-    keys = [
-        *events.attributes[::-1],
-        events.code,
-        events.order,
-        events.is_conversion,
-        events.time,
-        events.user,
-    ]
-    index = np.lexsort(_varying(keys) or keys[:1])
-    user, time = events.user[index], events.time[index]
-    conversion = events.is_conversion[index]
-    joint = ~(changes(user) | changes(time) | changes(conversion)) & conversion
-    if joint.any():
-        index = np.lexsort(_varying([events.value, events.count, *keys]))
+    """Sort by user, time, touch before conversion, order, name and attributes.
+
+    Two passes sort by user and time; only simultaneous events are then sorted by the rest. What
+    distinguishes conversions of one instant is added up later, so these are sorted by count and
+    value too: no order of the input shows.
+    """
+    index = np.argsort(events.time)
+    index = index[np.argsort(events.user[index], kind="stable")]
+    follows = ~(changes(events.user[index]) | changes(events.time[index]))
+    tied = np.flatnonzero(follows | np.append(follows[1:], False))
+    if len(tied):
+        joint = events.take(index[tied])
+        keys = [
+            joint.value,
+            joint.count,
+            *joint.attributes[::-1],
+            joint.code,
+            joint.order,
+            joint.is_conversion,
+            joint.time,
+            joint.user,
+        ]
+        index[tied] = index[tied][np.lexsort([key for key in keys if key.strides != (0,)])]
     return events.take(index)
-
-
-def _varying(keys: list[Array]) -> list[Array]:
-    """Leave out sort keys that are constant."""
-    return [key for key in keys if len(key) and (key[0] != key).any()]
 
 
 def first_of_sessions(events: Events, options: Options) -> BoolArray:
@@ -116,7 +127,7 @@ def first_of_sessions(events: Events, options: Options) -> BoolArray:
     return keep
 
 
-def changes(values: IntArray) -> BoolArray:
+def changes(values: Array) -> BoolArray:
     """Mark every entry that differs from the one before; the first always."""
     marks = np.ones(len(values), dtype=bool)
     np.not_equal(values[1:], values[:-1], out=marks[1:])
@@ -131,14 +142,16 @@ def cut(events: Events, type_code: int, options: Options) -> Rows:
     Rows
         In order of user and time of the row's last event.
     """
-    is_end = events.is_conversion & (events.code == type_code) if options.by_type else (
-        events.is_conversion
+    is_end = (
+        events.is_conversion & (events.code == type_code)
+        if options.by_type
+        else (events.is_conversion)
     )
     ends = np.flatnonzero(is_end)
     opens = changes(events.user[ends]) | changes(events.time[ends])
-    n_before = np.zeros(len(is_end), dtype=np.int64)
-    n_before[ends] = opens
-    n_before = np.cumsum(n_before)
+    opening = np.zeros(len(is_end), dtype=np.int64)
+    opening[ends] = opens
+    n_before = np.cumsum(opening)
     first_end, firsts = ends[opens], np.flatnonzero(opens)
     end_user, end_time = events.user[first_end], events.time[first_end]
     if len(firsts):
@@ -156,11 +169,6 @@ def cut(events: Events, type_code: int, options: Options) -> Rows:
     wait[has_end] = end_time[following[has_end]] - events.time[touches[has_end]]
     claimed = has_end & (wait <= events.window[touches])
 
-    if options.reuse_touches:
-        row, touch = lookback_pairs(events, touches, first_end, options)
-    else:
-        row, touch = following[claimed], touches[claimed]
-
     free, after = touches[~claimed], following[~claimed]
     starts = changes(events.user[free]) | changes(after)
     starts[1:] |= np.diff(events.time[free]) > options.inactivity
@@ -173,23 +181,36 @@ def cut(events: Events, type_code: int, options: Options) -> Rows:
     null_end = np.minimum(events.time[null_last] + options.inactivity, limit)
     null_end = np.minimum(null_end, options.observed_until)
 
-    n_ends, n_nulls = len(first_end), len(last)
-    zeros = np.zeros(n_nulls)
-    order = np.argsort(np.concatenate([first_end, null_last]))
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    row = place[np.concatenate([row, n_ends + null_row])]
-    touch = np.concatenate([touch, free])
-    by_row = np.argsort(row * np.int64(len(is_end)) + touch)
+    n_ends, n_rows = len(first_end), len(first_end) + len(last)
+    event = np.concatenate([first_end, null_last])
+    ends_row = np.zeros(len(is_end), dtype=np.int64)
+    ends_row[event] = 1
+    place = np.cumsum(ends_row)[event] - 1
+    order = np.empty(n_rows, dtype=np.int64)
+    order[place] = np.arange(n_rows)
+    if options.reuse_touches:
+        end, touch = lookback_pairs(events, touches, first_end, options)
+        row = place[np.concatenate([end, n_ends + null_row])]
+        touch = np.concatenate([touch, free])
+        in_order = np.argsort(touch, kind="stable")
+        touch, row = touch[in_order], row[in_order]
+    else:
+        row, touch = np.empty(len(touches), dtype=np.int64), touches
+        row[claimed] = place[following[claimed]]
+        row[~claimed] = place[n_ends + null_row]
+    if (row[1:] < row[:-1]).any():
+        by_row = np.argsort(row, kind="stable")
+        touch, row = touch[by_row], row[by_row]
+    zeros = np.zeros(len(last))
     return Rows(
-        touch=touch[by_row],
-        offsets=offsets_of(np.bincount(row, minlength=n_ends + n_nulls)),
-        user=np.concatenate([end_user, events.user[null_last]])[order],
+        touch=touch,
+        offsets=offsets_of(np.bincount(row, minlength=n_rows)),
+        user=events.user[event][order],
         end=np.concatenate([end_time, null_end])[order],
         count=np.concatenate([count, zeros])[order],
         value=np.concatenate([value, zeros])[order],
-        type_code=np.full(n_ends + n_nulls, type_code, dtype=np.int32),
-        event=np.concatenate([first_end, null_last])[order],
+        type_code=np.full(n_rows, type_code, dtype=np.int32),
+        event=event[order],
     )
 
 
@@ -206,9 +227,11 @@ def lookback_pairs(
     user, time = events.user[touches], events.time[touches]
     position = np.searchsorted(touches, first_end)
     user_start = np.flatnonzero(changes(user))
-    low = user_start[np.searchsorted(user_start, position - 1, side="right") - 1] if len(
-        user_start
-    ) else np.zeros(len(first_end), dtype=np.int64)
+    low = (
+        user_start[np.searchsorted(user_start, position - 1, side="right") - 1]
+        if len(user_start)
+        else np.zeros(len(first_end), dtype=np.int64)
+    )
     has_touch = position > 0
     has_touch[has_touch] = user[position[has_touch] - 1] == events.user[first_end[has_touch]]
     low = np.where(has_touch, low, position)
@@ -234,25 +257,25 @@ def lower_bound(values: IntArray, targets: IntArray, low: IntArray, high: IntArr
         high = np.where(searching & ~below, middle, high)
 
 
-def count_ties(events: Events, rows: Rows) -> tuple[int, int]:
+def count_ties(events: Events, rows: Rows) -> tuple[float, float]:
     """Count the rows whose first, and whose last, touch is decided by the name of its channel."""
     inner = np.diff(rows.offsets) > 1
     first, last = rows.offsets[:-1][inner], rows.offsets[1:][inner] - 1
 
-    def tied(a: IntArray, b: IntArray) -> int:
-        a, b = rows.touch[a], rows.touch[b]
+    def tied(one: IntArray, next_one: IntArray) -> float:
+        a, b = rows.touch[one], rows.touch[next_one]
         equal = (events.time[a] == events.time[b]) & (events.order[a] == events.order[b])
-        return int((equal & (events.code[a] != events.code[b])).sum())
+        return float((equal & (events.code[a] != events.code[b])).sum())
 
     return tied(first, first + 1), tied(last - 1, last)
 
 
-def count_duplicates(events: Events) -> int:
+def count_duplicates(events: Events) -> float:
     """Count events that equal the one before in everything but their row (sorted events)."""
     same = ~(changes(events.user) | changes(events.time) | changes(events.is_conversion))
     for column in (events.code, events.order, events.count, events.value, *events.attributes):
         same &= ~changes(column)
-    return int(same.sum())
+    return float(same.sum())
 
 
 def count_cut_off(events: Events, rows: Rows, type_code: int, options: Options) -> float:

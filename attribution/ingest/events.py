@@ -8,7 +8,7 @@ depend on how many.
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from attribution.arrays import Coded, FloatArray, IntArray, read_only
+from attribution.arrays import Array, Coded, FloatArray, IntArray, read_only
 from attribution.errors import InputError, warn
 from attribution.ingest.checks import warn_about
 from attribution.ingest.cutting import (
@@ -117,10 +117,11 @@ def _block(
     events = sort_events(
         _events(log.touches.take(touch_index), log.conversions.take(conversion_index))
     )
-    audit: Counter[str] = Counter(duplicate_events=count_duplicates(events))
+    audit: defaultdict[str, float] = defaultdict(float)
+    audit["duplicate_events"] = count_duplicates(events)
     if options.sessions or options.session_gap is not None:
         keep = first_of_sessions(events, options)
-        audit["touches_merged_in_sessions"] = int((~keep).sum())
+        audit["touches_merged_in_sessions"] = float((~keep).sum())
         events = events.take(keep)
     parts = []
     for code in range(max(1, len(log.types))):
@@ -129,7 +130,7 @@ def _block(
         parts.append(_report(rows, events, spec, options, first_event, audit))
     rows = parts[0] if len(parts) == 1 else _concat(parts)
     first, last = count_ties(events, rows)
-    audit.update(first_touch_ties=first, last_touch_ties=last)
+    audit["first_touch_ties"], audit["last_touch_ties"] = first, last
     names = list(log.attributes)
     per_touch = [names.index(name) for name in spec.attributes]
     per_row = [names.index(name) for name in spec.journey_attributes]
@@ -157,10 +158,16 @@ def _events(touches: Table, conversions: Table) -> Events:
     return Events(
         is_conversion=np.repeat([False, True], [n_touches, n_conversions]),
         **{
-            name: np.concatenate([getattr(touches, name), getattr(conversions, name)], axis=-1)
-            for name in shared
+            name: _end_to_end(getattr(touches, name), getattr(conversions, name)) for name in shared
         },
     )
+
+
+def _end_to_end(a: Array, b: Array) -> Array:
+    """Join two columns; where both are constant and equal, without memory of its own."""
+    if a.strides == b.strides == (0,) and a[:1].sum() == b[:1].sum():
+        return np.broadcast_to(a[:1].sum(), len(a) + len(b))
+    return np.concatenate([a, b], axis=-1)
 
 
 def _report(
@@ -169,7 +176,7 @@ def _report(
     spec: EventSpec,
     options: Options,
     first_event: int,
-    audit: Counter[str],
+    audit: dict[str, float],
 ) -> Rows:
     """Count what the lookback left out, and keep the journeys that the options ask for."""
     n_touches = np.diff(rows.offsets)
@@ -193,7 +200,7 @@ def _report(
     return rows if keep.all() else filter_rows(rows, keep)
 
 
-def _count_left_out(rows: Rows, out: Any, why: str, audit: Counter[str]) -> None:
+def _count_left_out(rows: Rows, out: Any, why: str, audit: dict[str, float]) -> None:
     if out.any():
         audit[f"journeys_{why}"] += float(np.maximum(rows.count[out], rows.count[out] == 0).sum())
         audit[f"conversions_{why}"] += float(rows.count[out].sum())
@@ -214,9 +221,10 @@ def _join(blocks: list[Block], log: Log, spec: EventSpec) -> Journeys:
     def joined(name: str) -> Any:
         return read_only(np.concatenate([getattr(block, name) for block in blocks], axis=-1))
 
-    audit: Counter[str] = Counter(log.audit)
+    audit = defaultdict(float, log.audit)
     for block in blocks:
-        audit.update(block.audit)
+        for key, count in block.audit.items():
+            audit[key] += count
     count = joined("count")
     touch_ids = None
     if spec.reuse_touches or len(log.types) > 1:

@@ -14,8 +14,9 @@ from attribution.durations import moment
 from attribution.errors import InputError, require_rows
 from attribution.ingest.checks import warn_about
 from attribution.ingest.columns import user_keys
-from attribution.journeys import Journey, Journeys
+from attribution.journeys import Journeys
 from attribution.segments import offsets_of
+from attribution.touchpoints import Journey
 
 
 def journeys_from_objects(journeys: Iterable[Journey]) -> Journeys:
@@ -64,9 +65,7 @@ def _values(journeys: list[Journey], conversions: FloatArray) -> FloatArray | No
     return values
 
 
-def _moments(
-    points: Sequence[datetime.datetime | None], what: str, name: str
-) -> IntArray | None:
+def _moments(points: Sequence[datetime.datetime | None], what: str, name: str) -> IntArray | None:
     """Return all points in time, or None where none is given."""
     given = [point for point in points if point is not None]
     if not given:

@@ -101,7 +101,7 @@ def _void(is_list: bool, blank: BoolArray, offsets: IntArray) -> BoolArray:
     if not is_list and blank.any():
         single = np.flatnonzero(lengths == 1)
         void[single] = blank[offsets[single]]
-    return void
+    return np.asarray(void)
 
 
 def _counts(table: pa.Table, name: str) -> FloatArray:
@@ -122,9 +122,7 @@ def _counts(table: pa.Table, name: str) -> FloatArray:
     return counts
 
 
-def _values(
-    table: pa.Table, name: str, converted: FloatArray, conversions: str
-) -> FloatArray:
+def _values(table: pa.Table, name: str, converted: FloatArray, conversions: str) -> FloatArray:
     """Read the column of values; missing is 0."""
     values = columns.counts(table[name], name)
     require_rows(

@@ -13,7 +13,7 @@ from attribution.arrays import Array, BoolArray, Coded, FloatArray, IntArray
 from attribution.errors import InputError
 from attribution.ingest import columns
 from attribution.ingest.checks import RowFilter
-from attribution.ingest.cutting import FOREVER
+from attribution.ingest.cutting import FOREVER, pick
 from attribution.spec import EventSpec
 
 
@@ -37,7 +37,7 @@ class Table:
 
     def take(self, index: Array) -> Table:
         """Return the rows at an index or mask."""
-        return Table(**{name: column[..., index] for name, column in vars(self).items()})
+        return Table(**{name: pick(column, index) for name, column in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -266,23 +266,23 @@ class _Reader:
         source = np.arange(self.n_rows) if every else np.flatnonzero(mask)
         zeros = np.broadcast_to(np.int64(0), len(source))
 
-        def pick(column: Array) -> Array:
-            return column if every else column[source]
+        def chosen(column: Array) -> Array:
+            return column if every else pick(column, source)
 
         matrix = np.full((len(attributes), len(source)), -1, dtype=np.int32)
         for i, (name, labels) in enumerate(attributes.items()):
             coded = self.labels(name)
             if coded is not None:
                 place = np.array([labels.index(v) for v in coded.labels] + [-1], dtype=np.int32)
-                matrix[i] = place[pick(coded.codes)]
-        optional = {
-            name: pick(given[name]) if name in given else zeros
+                matrix[i] = place[chosen(coded.codes)]
+        optional: dict[str, Array] = {
+            name: chosen(given[name]) if name in given else zeros
             for name in ("count", "value", "order", "session", "window")
         }
         return Table(
-            user=pick(self.user),
-            time=pick(self.time),
-            code=zeros if code is None else pick(code),
+            user=chosen(self.user),
+            time=chosen(self.time),
+            code=zeros if code is None else chosen(code),
             attributes=matrix,
             **optional,
         )
@@ -350,7 +350,8 @@ class _EventReader(_Reader):
         """Return the lookback of every row in microseconds."""
         lookback, name = self.spec.lookback, self.spec.touch_type
         if not isinstance(lookback, tuple) or name is None:
-            return np.broadcast_to(np.int64(FOREVER if lookback is None else lookback), self.n_rows)
+            every = np.full(1, self.spec.longest_lookback or FOREVER, dtype=np.int64)
+            return np.broadcast_to(every, self.n_rows)
         types = columns.text_codes(self.arrow[name])
         known = dict(lookback)
         windows = np.array([known.get(n, -1) for n in types.labels] + [-1], dtype=np.int64)

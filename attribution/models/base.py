@@ -13,7 +13,8 @@ from attribution.arrays import FloatArray
 from attribution.errors import InputError
 from attribution.journeys import Journeys
 from attribution.results import Attribution
-from attribution.statistics import ChannelCredit, Statistic, Totals, sum_by
+from attribution.segments import sum_by
+from attribution.statistics import ChannelCredit, Statistic, Totals
 
 Outcome = Literal["conversions", "value"]
 Kind = Literal["rule", "data"]
@@ -159,6 +160,31 @@ def outcome_of(journeys: Journeys, of: Outcome) -> FloatArray:
     if journeys.values is None:
         raise InputError("These journeys have no value. Hint: name its column with value=.")
     return journeys.values
+
+
+def credit_totals(
+    model: Model, journeys: Journeys, attribution: Attribution, of: Outcome
+) -> FloatArray:
+    """Return the totals of the journeys' channels from a result of the same model.
+
+    Raises
+    ------
+    InputError
+        If the result is another model's, or lacks a channel or value.
+    """
+    if attribution.model != model.name:
+        raise InputError(
+            f"The attribution is of {attribution.model}, not of {model.name}. Hint: pass the "
+            "result of this model."
+        )
+    missing = sorted(set(journeys.channels) - set(attribution.channels))
+    if missing:
+        raise InputError(f"The attribution lacks channel {missing[0]!r}.")
+    column = attribution.conversions if of == "conversions" else attribution.values
+    if column is None:
+        raise InputError("The attribution has no value. Hint: name its column with value=.")
+    place = {name: i for i, name in enumerate(attribution.channels)}
+    return np.asarray(column[[place[name] for name in journeys.channels]])
 
 
 class SeparableModel(Model):

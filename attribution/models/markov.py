@@ -32,11 +32,11 @@ import numpy as np
 from attribution.arrays import FloatArray, IntArray
 from attribution.errors import InputError, warn
 from attribution.journeys import Journeys
-from attribution.models.base import Kind, Model, Outcome, outcome_of
+from attribution.models.base import Kind, Model, Outcome, credit_totals, outcome_of
 from attribution.models.shapley import Shapley, split_equally
 from attribution.results import Attribution
-from attribution.segments import count_keys, group, offsets_of, ranges
-from attribution.statistics import Statistic, Totals, TransitionCounts, sum_by
+from attribution.segments import count_keys, group, offsets_of, ranges, sum_by
+from attribution.statistics import Statistic, Totals, TransitionCounts
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -184,31 +184,6 @@ class Markov(Model):
         return by_split[journeys.codes] * share + by_touch[journeys.codes] * weight
 
 
-def credit_totals(
-    model: Model, journeys: Journeys, attribution: Attribution, of: Outcome
-) -> FloatArray:
-    """Return the totals of the journeys' channels from a result of the same model.
-
-    Raises
-    ------
-    InputError
-        If the result is another model's, or lacks a channel or value.
-    """
-    if attribution.model != model.name:
-        raise InputError(
-            f"The attribution is of {attribution.model}, not of {model.name}. Hint: pass the "
-            "result of this model."
-        )
-    missing = sorted(set(journeys.channels) - set(attribution.channels))
-    if missing:
-        raise InputError(f"The attribution lacks channel {missing[0]!r}.")
-    column = attribution.conversions if of == "conversions" else attribution.values
-    if column is None:
-        raise InputError("The attribution has no value. Hint: name its column with value=.")
-    place = {name: i for i, name in enumerate(attribution.channels)}
-    return column[[place[name] for name in journeys.channels]]
-
-
 def _share_out(effects: FloatArray, total: float) -> FloatArray:
     """Return the total in proportion to the effects; zeros where no effect is positive."""
     whole = float(effects.sum())
@@ -342,7 +317,9 @@ def removal_effects(
     q = csr_array(entries, shape=shape)
     lost = removal_losses(q, visits, rewards * each[:, None], groups)
     total = rewards.sum(axis=0)
-    return np.divide(lost, total, out=np.zeros_like(lost), where=total > 0)
+    share = np.zeros_like(lost)
+    np.divide(lost, total, out=share, where=total > 0)
+    return share
 
 
 def removal_losses(

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from attribution.arrays import FloatArray
+from attribution.arrays import FloatArray, IntArray
 from attribution.durations import MICROSECONDS_PER_DAY, Duration, microseconds
 from attribution.errors import InputError
 from attribution.journeys import Journeys
@@ -235,7 +235,7 @@ class TimeDecay(SeparableModel):
         return decay_weights(ages, journeys.offsets, half_life)
 
 
-def decay_weights(ages: FloatArray, offsets: FloatArray, half_life: float) -> FloatArray:
+def decay_weights(ages: FloatArray, offsets: IntArray, half_life: float) -> FloatArray:
     """Return 2^(-age / half_life), normalised within each row.
 
     Parameters

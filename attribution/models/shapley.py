@@ -25,7 +25,8 @@ import numpy as np
 from attribution.arrays import FloatArray, IntArray
 from attribution.journeys import Journeys
 from attribution.models.base import Kind, SeparableModel
-from attribution.statistics import ChannelCredit, Totals, sum_by
+from attribution.segments import sum_by
+from attribution.statistics import ChannelCredit, Totals
 
 
 @dataclass(frozen=True, kw_only=True)
