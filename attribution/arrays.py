@@ -61,6 +61,12 @@ class FrozenDict(Mapping[str, V], Generic[V]):
     def __repr__(self) -> str:
         return repr(self._items)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for value in state["_items"].values():
+            if isinstance(value, np.ndarray):
+                read_only(value)
+        self.__dict__.update(state)
+
 
 class Immutable:
     """Mixin of frozen dataclasses whose fields may be arrays or mappings.

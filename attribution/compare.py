@@ -44,11 +44,11 @@ def compare(
     >>> from attribution import Journeys
     >>> table = pd.DataFrame({"path": ["a > b", "b"], "conversions": [2, 0], "nulls": [0, 2]})
     >>> journeys = Journeys.from_paths(table, nulls="nulls")
-    >>> compare(journeys, ["first_click", "linear", "markov"]).to_frame()
+    >>> compare(journeys, ["first_click", "linear", "markov"]).to_frame().round(3)
              first_click  linear  markov
     channel
-    a                2.0     1.0     1.0
-    b                0.0     1.0     1.0
+    a                2.0     1.0   0.667
+    b                0.0     1.0   1.333
     """
     chosen = choose(models, exclude)
     statistics: dict[str, Statistic] = {}

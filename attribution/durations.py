@@ -35,7 +35,7 @@ def microseconds(duration: Duration, name: str) -> int:
     import pandas as pd
 
     hint = f"Hint: write a number with a unit, such as {name}='7D' or '30min'."
-    if isinstance(duration, int | float) or str(duration).strip().isdigit():
+    if isinstance(duration, int | float) or str(duration).strip().lstrip("+-").isdigit():
         raise InputError(f"{name}={duration!r} has no unit. {hint}")
     try:
         value = pd.Timedelta(duration)
@@ -43,6 +43,8 @@ def microseconds(duration: Duration, name: str) -> int:
         raise InputError(f"{name}={duration!r} is not a length of time. {hint}") from error
     if pd.isna(value) or value <= pd.Timedelta(0):
         raise InputError(f"{name}={duration!r} is not positive. {hint}")
+    if value < pd.Timedelta("1us"):
+        raise InputError(f"{name}={duration!r} is shorter than a microsecond. {hint}")
     return value // pd.Timedelta("1us")
 
 

@@ -342,10 +342,13 @@ def _open(text: str, kind: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise InputError(f"This is no JSON: {error}") from error
     if not isinstance(items, dict) or items.get("kind") != kind:
-        raise InputError(f"This is not the JSON of an {kind}.")
-    if items["schema"] > SCHEMA:
+        raise InputError(f"This is no JSON of kind {kind!r}.")
+    schema = items.get("schema")
+    if not isinstance(schema, int):
+        raise InputError(f"This {kind} has no schema version: it is damaged.")
+    if schema > SCHEMA:
         raise InputError(
-            f"This {kind} has schema {items['schema']}, newer than {SCHEMA}. Hint: update "
+            f"This {kind} has schema {schema}, newer than {SCHEMA}. Hint: update "
             "multitouch-attribution."
         )
     return {name: value for name, value in items.items() if name not in ("kind", "schema")}

@@ -11,7 +11,7 @@ import numpy as np
 from attribution.arrays import FloatArray, FrozenDict
 from attribution.durations import MICROSECONDS_PER_DAY
 from attribution.journeys import Journeys
-from attribution.segments import sum_by
+from attribution.segments import group_paths, sum_by
 from attribution.transforms import is_direct
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ class Summary:
         event that stands in several journeys counts once), touches_per_journey.
     quality
         `days_without_events` between the first and the last (NaN without times),
-        `duplicate_events` or `duplicate_rows`, `first_touch_ties` and `last_touch_ties` where
-        they were counted, `long_journeys` (over 100 touches) and `long_journey_touch_share`,
+        `duplicate_events`, `first_touch_ties` and `last_touch_ties` as ingestion counted them
+        (for tables of paths `duplicate_rows`: rows whose path an earlier row has),
+        `long_journeys` (over 100 touches) and `long_journey_touch_share`,
         and the shares of journeys with a `single_touch_share`, of touches that are direct
         (`direct_touch_share`) and of conversions without touches (`unattributed_share`).
     channels
@@ -90,11 +91,9 @@ def summarize(journeys: Journeys) -> Summary:
     }
     direct = np.array([is_direct(name) for name in journeys.channels], dtype=bool)
     long = lengths > LONG
-    audit = journeys.audit
     quality = {
         "days_without_events": _days_without_events(journeys),
-        **{k: audit[k] for k in ("duplicate_events", "duplicate_rows") if k in audit},
-        **{k: audit[k] for k in ("first_touch_ties", "last_touch_ties") if k in audit},
+        **_repetitions(journeys),
         "long_journeys": float(weight[long].sum()),
         "long_journey_touch_share": _ratio(
             float((weight * lengths)[long].sum()), float((weight * lengths).sum())
@@ -108,16 +107,27 @@ def summarize(journeys: Journeys) -> Summary:
     return Summary(FrozenDict(figures), FrozenDict(quality), channels, journeys.audit)
 
 
+def _repetitions(journeys: Journeys) -> dict[str, float]:
+    """Return duplicates and ties that ingestion counted; for path tables, repeated paths."""
+    counted = ("duplicate_events", "first_touch_ties", "last_touch_ties")
+    if any(name in journeys.audit for name in counted):
+        return {name: journeys.audit[name] for name in counted}
+    paths = group_paths(journeys.codes, journeys.offsets)
+    return {"duplicate_rows": float(len(journeys) - len(np.unique(paths)))}
+
+
 def _per_channel(journeys: Journeys, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return touches (an event counts once) and journeys containing each channel."""
     n = len(journeys.channels)
     key = np.unique(journeys.rows * np.int64(max(1, n)) + journeys.codes)
     reached = sum_by(key % max(1, n), weight[key // max(1, n)], n)
-    if journeys.touch_ids is None:
+    if journeys.times is None and journeys.touch_ids is None:
         per_touch = np.repeat(weight, journeys.lengths)
         return sum_by(journeys.codes, per_touch, n), reached
-    _, once = np.unique(journeys.touch_ids, return_index=True)
-    return sum_by(journeys.codes[once], np.ones(len(once)), n), reached
+    codes = journeys.codes
+    if journeys.touch_ids is not None:
+        codes = codes[np.unique(journeys.touch_ids, return_index=True)[1]]
+    return sum_by(codes, np.ones(len(codes)), n), reached
 
 
 def _days_without_events(journeys: Journeys) -> float:

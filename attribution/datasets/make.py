@@ -20,7 +20,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from attribution import Journeys
 from attribution.datasets.simulation import (
     DAY,
     Outcome,
@@ -54,6 +53,7 @@ from attribution.datasets.world import (
     make_people,
     make_spend,
 )
+from attribution.journeys import Journeys
 
 SEED = 20240101
 BROWSING = np.array([0.60, 0.30, 0.15])  # phone, laptop, tablet

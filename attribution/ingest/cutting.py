@@ -224,19 +224,12 @@ def lookback_pairs(
     end, touch
         Index into `first_end` and into the events, one entry per pair.
     """
-    user, time = events.user[touches], events.time[touches]
+    time = events.time[touches]
     position = np.searchsorted(touches, first_end)
-    user_start = np.flatnonzero(changes(user))
-    low = (
-        user_start[np.searchsorted(user_start, position - 1, side="right") - 1]
-        if len(user_start)
-        else np.zeros(len(first_end), dtype=np.int64)
-    )
-    has_touch = position > 0
-    has_touch[has_touch] = user[position[has_touch] - 1] == events.user[first_end[has_touch]]
-    low = np.where(has_touch, low, position)
+    user_start = np.flatnonzero(changes(events.user))
+    start = user_start[np.searchsorted(user_start, first_end, side="right") - 1]
     earliest = events.time[first_end] - options.longest_lookback
-    low = lower_bound(time, earliest, low, position)
+    low = lower_bound(time, earliest, np.searchsorted(touches, start), position)
     end = np.repeat(np.arange(len(first_end)), position - low)
     touch = touches[ranges(low, position)]
     inside = events.time[first_end][end] - events.time[touch] <= events.window[touch]

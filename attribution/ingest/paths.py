@@ -47,27 +47,28 @@ def journeys_from_paths(
     if empty == "raise":
         hint = "drop them, or empty='unattributed' keeps their conversions apart."
         require_rows(void, f"an empty or missing path in column {path!r}", hint)
-    touched = ~np.repeat(void, np.diff(offsets))
-    hint = (
-        "remove empty and missing names from the lists."
-        if is_list
-        else f"look for a leading, trailing or doubled {separator!r}."
-    )
-    holes = reduce_rows(np.add, (blank & touched).astype(np.float64), offsets) > 0
-    require_rows(holes, f"an empty channel name in column {path!r}", hint)
+    if blank.any():
+        inner = blank & ~np.repeat(void, np.diff(offsets))
+        hint = (
+            "remove empty and missing names from the lists."
+            if is_list
+            else f"look for a leading, trailing or doubled {separator!r}."
+        )
+        holes = reduce_rows(np.add, inner.astype(np.float64), offsets) > 0
+        require_rows(holes, f"an empty channel name in column {path!r}", hint)
+        codes, offsets = codes[~blank], keep_entries(offsets, ~blank)
     converted = _counts(table, conversions)
     missed = np.zeros(len(table)) if nulls is None else _counts(table, nulls)
     values = None if value is None else _values(table, value, converted, conversions)
     journeys = Journeys(
         channels=channels,
-        codes=read_only(codes[touched]),
-        offsets=read_only(keep_entries(offsets, touched)),
+        codes=read_only(codes),
+        offsets=read_only(offsets),
         conversions=converted,
         nulls=missed,
         values=values,
         audit={
             "conversions_read": float(converted.sum()),
-            "duplicate_rows": _n_duplicates(column, is_list),
             "rows_read": float(len(table)),
             "rows_without_journeys": float(((converted == 0) & (missed == 0)).sum()),
             **({} if values is None else {"value_read": float(values.sum())}),
@@ -160,8 +161,3 @@ def _warn_of_separator(journeys: Journeys, separator: str) -> None:
             f"No path contains the separator {separator!r}: every path is one channel, such as "
             f"{journeys.channels[0]!r}. Hint: separator= names what stands between two channels."
         )
-
-
-def _n_duplicates(column: pa.ChunkedArray, is_list: bool) -> float:
-    """Count the rows whose path text stands in an earlier row (0 for lists)."""
-    return 0.0 if is_list else float(len(column) - len(pc.unique(column)))

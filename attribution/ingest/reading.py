@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -102,7 +102,11 @@ def read_log(events: Any, conversion_events: Any, spec: EventSpec) -> Log:
         late = touches.time > spec.observed_until
         audit["touches_after_observed_until"] = float(late.sum())
         touches = touches.take(~late)
-    labels = () if types is None else types.labels
+    labels: tuple[Any, ...] = ()
+    if types is not None:
+        converting = np.unique(conversions.code)
+        labels = tuple(types.labels[code] for code in converting)
+        conversions = replace(conversions, code=np.searchsorted(converting, conversions.code))
     return Log(touches, conversions, channels.labels, labels, attributes, audit)
 
 

@@ -133,16 +133,23 @@ def parts_of(journeys: Journeys | Iterable[Journeys]) -> Iterable[Journeys]:
     Raises
     ------
     InputError
-        If it is neither.
+        If it is neither, or a part (once it is read) is something else.
     """
     if isinstance(journeys, Journeys):
         return [journeys]
     if not isinstance(journeys, Iterable) or isinstance(journeys, str) or hasattr(journeys, "iloc"):
+        return [_checked(journeys)]
+    return map(_checked, journeys)
+
+
+def _checked(part: object) -> Journeys:
+    if not isinstance(part, Journeys):
         raise InputError(
-            f"Got a {type(journeys).__name__}, not Journeys. Hint: Journeys.from_events(...) or "
-            "Journeys.from_paths(...) builds them from a table."
+            f"Got a {type(part).__name__}, not Journeys. Hint: Journeys.from_events(...) or "
+            "Journeys.from_paths(...) builds them from a table, Journeys.from_journeys(...) from "
+            "objects."
         )
-    return journeys
+    return part
 
 
 def outcome_of(journeys: Journeys, of: Outcome) -> FloatArray:

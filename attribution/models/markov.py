@@ -167,6 +167,7 @@ class Markov(Model):
         `Shapley` credit of the touch); over all touches of a channel that stands in no
         converting journey. Sums by channel, not by journey.
         """
+        outcome = outcome_of(journeys, of)
         if attribution is None:
             attribution = self.attribute(journeys)
         total = credit_totals(self, journeys, attribution, of)
@@ -175,7 +176,6 @@ class Markov(Model):
         index = [place[name] for name in journeys.channels]
         split = np.array(spread[of], dtype=np.float64)[index]
         touches = np.array(spread["touches"], dtype=np.float64)[index]
-        outcome = outcome_of(journeys, of)
         by_split = np.divide(total, split, out=np.zeros(len(total)), where=split > 0)
         evenly = (split <= 0) & (touches > 0)
         by_touch = np.divide(total, touches, out=np.zeros(len(total)), where=evenly)
@@ -285,7 +285,7 @@ def states_of_channels(states: IntArray, n_channels: int) -> list[IntArray]:
     pairs = pairs[pairs >= 0]
     channel, state = pairs // max(1, len(states)), pairs % max(1, len(states))
     cuts = np.searchsorted(channel, np.arange(1, n_channels))
-    return np.split(state, cuts)
+    return np.split(state, cuts)[:n_channels]
 
 
 def removal_effects(

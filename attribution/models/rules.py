@@ -150,10 +150,13 @@ class PositionBased(SeparableModel):
     last: float = 0.4
 
     def __post_init__(self) -> None:
-        if not (0 <= self.first <= 1 and 0 <= self.last <= 1 and self.first + self.last <= 1):
+        numbers = isinstance(self.first, int | float) and isinstance(self.last, int | float)
+        if not numbers or not (
+            0 <= self.first <= 1 and 0 <= self.last <= 1 and self.first + self.last <= 1
+        ):
             raise InputError(
-                f"first={self.first} and last={self.last} are no shares. Hint: both from 0 to 1, "
-                "together at most 1."
+                f"first={self.first!r} and last={self.last!r} are no shares. Hint: both from 0 "
+                "to 1, together at most 1."
             )
 
     @classmethod
@@ -174,7 +177,7 @@ class PositionBased(SeparableModel):
     def weights(self, journeys: Journeys) -> FloatArray:
         """Return the weight of each touch by its place."""
         lengths = journeys.lengths
-        middle = (1 - self.first - self.last) / np.maximum(lengths - 2, 1)
+        middle = max(0.0, 1 - self.first - self.last) / np.maximum(lengths - 2, 1)
         weights = np.repeat(middle, lengths)
         starts, lasts = journeys.offsets[:-1], journeys.offsets[1:] - 1
         ends = self.first + self.last

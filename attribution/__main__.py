@@ -1,0 +1,258 @@
+"""The command line: `python -m attribution compare [FILE]`.
+
+Thin: it reads a file, calls the functions of the library and prints what they return. Bad input
+ends with one line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attribution import Comparison, Journeys, compare, datasets
+from attribution.errors import AttributionError, AttributionWarning, InputError
+from attribution.models import DEFAULT_MODELS, MODELS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EVENT_COLUMNS = {
+    "user": "customer (default user_id)",
+    "time": "moment of the event (default timestamp)",
+    "channel": "channel; several joined by commas, such as source,medium (default channel)",
+    "conversion": "marks rows that convert (default converted)",
+    "conversion-type": "type of conversion",
+    "conversion-id": "id of the conversion",
+    "order": "orders touches of one instant",
+    "session": "session; one touch per session and channel is kept",
+    "touch-type": "type of touch, for --lookback by type",
+}
+EVENT_OPTIONS = {
+    "lookback": "greatest age of a credited touch: 90D (the default), none, or click=30D,view=1D",
+    "inactivity": "pause that ends a journey without conversion (default: the lookback)",
+    "session-gap": "pause that starts a new session, such as 30min",
+    "report-from": "keep journeys that end at or after this moment",
+    "report-until": "keep journeys that end before this moment",
+    "observed-until": "end of the log (default: the last event)",
+    "channel-missing": "touches without channel: raise, direct or drop (default raise)",
+    "on-invalid": "bad rows: raise or drop (default raise)",
+}
+EVENT_SWITCHES = {
+    "reuse-touches": "let conversions share touches",
+    "closed-only": "keep only journeys that began a lookback before the end",
+}
+PATH_COLUMNS = {
+    "path": "path (default path)",
+    "conversions": "journeys that converted (default conversions)",
+    "nulls": "journeys that did not convert",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    options = _parser().parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AttributionWarning)
+        warnings.showwarning = _show_warning
+        try:
+            _print(_compare(options), options)
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - nobody reads on; stay silent
+        except (AttributionError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Describe the arguments."""
+    parser = argparse.ArgumentParser(
+        prog="python -m attribution", description="How much each channel earned."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser(
+        "compare",
+        help="credit per channel under several models",
+        description="Compare attribution models. Without FILE, on the sample data.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    command.add_argument("file", nargs="?", metavar="FILE", help="CSV, Parquet or JSON lines")
+    kind = command.add_mutually_exclusive_group()
+    kind.add_argument("--events", action="store_true", help="FILE has one row per event")
+    kind.add_argument("--paths", action="store_true", help="FILE has one row per path")
+    command.add_argument("--value", metavar="COLUMN", help="value of the conversions")
+    events = command.add_argument_group("columns and options of events")
+    for name, text in EVENT_COLUMNS.items():
+        events.add_argument(f"--{name}", metavar="COLUMN", help=text)
+    events.add_argument("--conversion-events", metavar="FILE", help="conversions of their own")
+    for name, text in EVENT_OPTIONS.items():
+        events.add_argument(f"--{name}", metavar="X", help=text)
+    for name, text in EVENT_SWITCHES.items():
+        events.add_argument(f"--{name}", action="store_true", help=text)
+    events.add_argument("--only-type", metavar="TYPE", help="journeys towards this conversion type")
+    paths = command.add_argument_group("columns and options of paths")
+    for name, text in PATH_COLUMNS.items():
+        paths.add_argument(f"--{name}", metavar="COLUMN", help=text)
+    paths.add_argument("--separator", metavar="TEXT", help="between two channels (default >)")
+    output = command.add_argument_group("models and output")
+    output.add_argument(
+        "--models", metavar="NAMES", default=",".join(DEFAULT_MODELS), help=", ".join(MODELS)
+    )
+    output.add_argument("--exclude", metavar="NAMES", help="models to leave out")
+    output.add_argument(
+        "--of", choices=("conversions", "value"), default="conversions", help="what"
+    )
+    output.add_argument("--share", action="store_true", default=False, help="shares, not amounts")
+    output.add_argument("--format", choices=("table", "csv", "json"), default="table", help="how")
+    return parser
+
+
+def _compare(options: argparse.Namespace) -> Comparison:
+    """Build journeys from the file, or from the sample, and compare."""
+    given = vars(options)
+    exclude = given["exclude"].split(",") if "exclude" in given else None
+    return compare(_journeys(given), models=given["models"].split(","), exclude=exclude)
+
+
+def _journeys(given: Mapping[str, Any]) -> Journeys:
+    """Read journeys as the options say."""
+    events = {_key(n) for n in (*EVENT_COLUMNS, *EVENT_OPTIONS, *EVENT_SWITCHES)}
+    events |= {"conversion_events", "only_type"}
+    paths = {_key(n) for n in PATH_COLUMNS} | {"separator"}
+    if "file" not in given:
+        unused = sorted((events | paths | {"events", "paths", "value"}) & set(given))
+        if unused:
+            raise InputError(f"--{unused[0].replace('_', '-')} needs a FILE.")
+        return sample()
+    if "events" not in given and "paths" not in given:
+        raise InputError("Say what FILE holds: --events (a row per event) or --paths (per path).")
+    allowed, other = (events, paths) if "events" in given else (paths, events)
+    for name in sorted(other & set(given)):
+        kind = "--paths" if "events" in given else "--events"
+        raise InputError(f"--{name.replace('_', '-')} goes with {kind}.")
+    chosen = {name: given[name] for name in sorted((allowed | {"value"}) & set(given))}
+    if "paths" in given:
+        table = read_table(given["file"], text=[given.get("path", "path")])
+        return Journeys.from_paths(table, **chosen)
+    return _from_events(given["file"], chosen)
+
+
+def _from_events(file: str, chosen: dict[str, Any]) -> Journeys:
+    """Read an event log, and perhaps a table of conversions."""
+    only_type = chosen.pop("only_type", None)
+    if "channel" in chosen:
+        chosen["channel"] = chosen["channel"].split(",")
+    if "lookback" in chosen:
+        chosen["lookback"] = _lookback(chosen["lookback"])
+    ids = [chosen.get("user", "user_id"), *chosen.get("channel", ["channel"])]
+    ids += [chosen[name] for name in ("conversion_id", "session") if name in chosen]
+    if "conversion_events" in chosen:
+        chosen["conversion_events"] = read_table(chosen["conversion_events"], text=ids)
+    journeys = Journeys.from_events(read_table(file, text=ids), **chosen)
+    return journeys if only_type is None else journeys.of_type(only_type)
+
+
+def _lookback(text: str) -> str | dict[str, str] | None:
+    """Read one window, none, or windows by type of touch."""
+    if text.lower() == "none":
+        return None
+    if "=" not in text:
+        return text
+    pairs = (part.partition("=") for part in text.split(","))
+    return {kind.strip(): window for kind, _, window in pairs}
+
+
+def sample() -> Journeys:
+    """Return the journeys towards a purchase of the sample data."""
+    journeys = Journeys.from_events(
+        datasets.load_events(),
+        value="value",
+        conversion_type="conversion_type",
+        conversion_id="conversion_id",
+    )
+    return journeys.of_type("purchase")
+
+
+def read_table(file: str, text: Sequence[str] = ()) -> pa.Table:
+    """Read a file by its ending; the named columns stay text in CSV (ids keep leading zeros).
+
+    Raises
+    ------
+    InputError
+        If the ending is unknown or the content cannot be read.
+    FileNotFoundError
+        If there is no such file.
+    """
+    import pyarrow as pa
+    from pyarrow import csv, json, parquet
+
+    endings = Path(file).suffixes
+    kind = next((e for e in reversed(endings) if e not in (".gz", ".zst", ".bz2")), "")
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"no file {file!r}")
+    try:
+        if kind in (".csv", ".tsv", ".txt"):
+            types = dict.fromkeys(text, pa.string())
+            return csv.read_csv(
+                file,
+                parse_options=csv.ParseOptions(delimiter="\t" if kind == ".tsv" else ","),
+                convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=True),
+            )
+        if kind in (".parquet", ".pq"):
+            return parquet.read_table(file)
+        if kind in (".jsonl", ".ndjson", ".json"):
+            return json.read_json(file)
+    except pa.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{file!r} cannot be read: {reason}") from error
+    raise InputError(f"{file!r} has no known ending. Hint: .csv, .tsv, .parquet or .jsonl.")
+
+
+def _print(comparison: Comparison, options: argparse.Namespace) -> None:
+    """Print the comparison in the wanted format."""
+    if options.format == "json":
+        print(comparison.to_json())
+        return
+    frame = comparison.to_frame(options.of, share=options.share)
+    if options.format == "csv":
+        print(frame.to_csv(), end="")
+        return
+    print(_table(comparison, options.of, options.share))
+
+
+def _table(comparison: Comparison, of: Any, share: bool) -> str:
+    """Return a readable table with its total, what is unattributed, and what kind models are."""
+    frame = comparison.to_frame(of, share=share)
+    style = "{:.1%}".format if share else "{:,.1f}".format
+    frame.loc["total"] = frame.sum()
+    first = next(iter(comparison.attributions.values()))
+    total = first.total_conversions if of == "conversions" else first.total_value
+    left = first.unattributed if of == "conversions" else first.unattributed_value
+    data = [name for name, kind in comparison.kinds.items() if kind == "data"]
+    lines = [
+        f"{of} per channel{' (share)' if share else ''}; {total:,.10g} in all, "
+        f"of which {left:,.10g} without any touch",
+        "",
+        frame.to_string(float_format=style, index_names=False),
+        "",
+        f"driven by data: {', '.join(data) or 'none'}; the others are rules of thumb, not evidence",
+    ]
+    return "\n".join(lines)
+
+
+def _key(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""Slow, obviously correct attribution of journeys written as plain rows, and random such rows."""
+
+from collections import defaultdict
+from fractions import Fraction
+from itertools import combinations
+from math import factorial
+from typing import NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+
+from attribution import Journeys
+
+
+class Row(NamedTuple):
+    """Journeys that share one path; ages in whole days, oldest touch first."""
+
+    path: tuple[str, ...]
+    conversions: float = 0
+    nulls: float = 0
+    value: float = 0.0
+    ages: tuple[int, ...] = ()
+
+
+def as_journeys(rows, values=True, ages=False):
+    """Columnar journeys of the rows; every row that has no ages gets n - 1, ..., 1, 0."""
+    channels = tuple(sorted({channel for row in rows for channel in row.path}))
+    place = {channel: code for code, channel in enumerate(channels)}
+    age = [a for row in rows for a in (row.ages or range(len(row.path) - 1, -1, -1))]
+    return Journeys(
+        channels=channels,
+        codes=np.array([place[c] for row in rows for c in row.path], dtype=np.int32),
+        offsets=np.cumsum([0, *(len(row.path) for row in rows)]),
+        conversions=np.array([row.conversions for row in rows], dtype=float),
+        nulls=np.array([row.nulls for row in rows], dtype=float),
+        values=np.array([row.value for row in rows], dtype=float) if values else None,
+        given_ages=np.array(age, dtype=float) if ages else None,
+    )
+
+
+def rows_of(journeys):
+    """Plain rows of columnar journeys; without a value column each value is 0."""
+    names, cuts = journeys.channels, journeys.offsets.tolist()
+    codes = journeys.codes.tolist()
+    values = [0.0] * len(journeys) if journeys.values is None else journeys.values.tolist()
+    counts = zip(journeys.conversions.tolist(), journeys.nulls.tolist(), values, strict=True)
+    return [
+        Row(tuple(names[c] for c in codes[cuts[i] : cuts[i + 1]]), *each)
+        for i, each in enumerate(counts)
+    ]
+
+
+# --- rules -------------------------------------------------------------------------------------
+
+
+def first(row):
+    return [Fraction(i == 0) for i in range(len(row.path))]
+
+
+def last(row):
+    return first(row)[::-1]
+
+
+def last_non_direct(row):
+    direct = ("direct", "(direct)", "(direct) / (none)")
+    others = [i for i, channel in enumerate(row.path) if channel.lower() not in direct]
+    chosen = others[-1] if others else len(row.path) - 1
+    return [Fraction(i == chosen) for i in range(len(row.path))]
+
+
+def linear(row):
+    return [Fraction(1, len(row.path)) for _ in row.path]
+
+
+def position(share_first, share_last):
+    share_first, share_last = Fraction(share_first), Fraction(share_last)
+
+    def weigh(row):
+        n = len(row.path)
+        if n == 1:
+            return [Fraction(1)]
+        if n == 2:
+            ends = share_first + share_last
+            return [share_first / ends, share_last / ends]
+        middle = (1 - share_first - share_last) / (n - 2)
+        return [share_first, *[middle] * (n - 2), share_last]
+
+    return weigh
+
+
+def decay(half_life):
+    def weigh(row):
+        raw = [Fraction(1, 2 ** (age // half_life)) for age in row.ages]
+        assert all(age % half_life == 0 for age in row.ages)
+        return [weight / sum(raw) for weight in raw]
+
+    return weigh
+
+
+def distinct(row):
+    return [Fraction(1, len(set(row.path)) * row.path.count(channel)) for channel in row.path]
+
+
+def rule_credit(rows, weigh, of):
+    """Credit per channel as exact fractions; `of` is "conversions" or "value"."""
+    credit = {channel: Fraction(0) for row in rows for channel in row.path}
+    for row in rows:
+        for channel, weight in zip(row.path, weigh(row) if row.path else [], strict=True):
+            credit[channel] += weight * Fraction(getattr(row, of))
+    return credit
+
+
+# --- games -------------------------------------------------------------------------------------
+
+
+def shapley_values(players, worth):
+    """The definition: marginal worths weighed by |S|! (n - |S| - 1)! / n! over all subsets."""
+    n = len(players)
+    result = {}
+    for player in players:
+        others = [other for other in players if other != player]
+        result[player] = sum(
+            Fraction(factorial(size) * factorial(n - size - 1), factorial(n))
+            * (worth({*subset, player}) - worth(set(subset)))
+            for size in range(n)
+            for subset in combinations(others, size)
+        )
+    return result
+
+
+def subset_worth(rows, of):
+    """Outcome of the journeys all of whose channels lie in S."""
+
+    def worth(members):
+        return sum(Fraction(getattr(r, of)) for r in rows if r.path and set(r.path) <= members)
+
+    return worth
+
+
+def exact_set_worth(rows):
+    """Conversions of the journeys whose set of channels is exactly S."""
+
+    def worth(members):
+        return sum(Fraction(r.conversions) for r in rows if r.path and set(r.path) == members)
+
+    return worth
+
+
+# --- chains ------------------------------------------------------------------------------------
+
+
+class Chain:
+    """The chain of order k as dictionaries of transition probabilities, built step by step."""
+
+    def __init__(self, rows, order, of="conversions"):
+        starts, steps, rewards = defaultdict(float), defaultdict(float), defaultdict(float)
+        left = defaultdict(float)
+        for row in rows:
+            weight = row.conversions + row.nulls
+            if not row.path or not weight:
+                continue
+            n_states = max(1, len(row.path) - order + 1)
+            walk = [row.path[i : i + order] for i in range(n_states)]
+            starts[walk[0]] += weight
+            for state, following in zip(walk, walk[1:], strict=False):
+                steps[state, following] += weight
+            for state in walk:
+                left[state] += weight
+            rewards[walk[-1]] += getattr(row, of)
+        journeys = sum(starts.values())
+        self.states = sorted(left)
+        self.start = {state: count / journeys for state, count in starts.items()}
+        self.step = {pair: count / left[pair[0]] for pair, count in steps.items()}
+        self.reward = {state: total / left[state] for state, total in rewards.items()}
+
+    def matrix(self, removed=frozenset()):
+        """Start, transitions and reward when every state that contains a removed channel is null."""
+        place = {state: i for i, state in enumerate(self.states)}
+        alive = [not removed & set(state) for state in self.states]
+        q, b = np.zeros((len(place), len(place))), np.zeros(len(place))
+        s = np.array([self.start.get(state, 0.0) for state in self.states])
+        for (state, following), probability in self.step.items():
+            q[place[state], place[following]] = probability * alive[place[state]]
+        for state, reward in self.reward.items():
+            b[place[state]] = reward * alive[place[state]]
+        return s, q, b
+
+    def yield_per_journey(self, removed=frozenset()):
+        """Expected conversions (or value) of a journey, by one linear solve."""
+        s, q, b = self.matrix(frozenset(removed))
+        return float(s @ np.linalg.solve(np.eye(len(s)) - q, b))
+
+    def visits(self):
+        """Expected visits to each state per journey, by one linear solve."""
+        s, q, _ = self.matrix()
+        return np.linalg.solve(np.eye(len(s)) - q.T, s)
+
+    def removal_effect(self, *removed):
+        """What share of the yield is lost without the channels."""
+        base = self.yield_per_journey()
+        return 1 - self.yield_per_journey(removed) / base if base else 0.0
+
+
+def removal_effects(rows, order, of="conversions"):
+    """Removal effect of every channel that occurs in the rows."""
+    chain = Chain(rows, order, of)
+    channels = sorted({channel for row in rows for channel in row.path})
+    if not chain.states:
+        return dict.fromkeys(channels, 0.0)
+    return {channel: chain.removal_effect(channel) for channel in channels}
+
+
+# --- random rows -------------------------------------------------------------------------------
+
+NAMES = ("a", "b", "direct", "Ä ö", "(Direct) / (none)", "z,1")
+
+
+@st.composite
+def tables(draw, max_rows=10, max_length=6, converting=False, names=NAMES):
+    """Rows over 1 to 6 channels: loops, empty paths, all-zero rows; values in quarters.
+
+    With `converting` at least one row with touches converts and has value.
+    """
+    channel = st.sampled_from(draw(st.permutations(names))[: draw(st.integers(1, len(names)))])
+    rows = []
+    for i in range(draw(st.integers(1, max_rows))):
+        sure = converting and i == 0
+        path = draw(st.lists(channel, min_size=int(sure), max_size=max_length))
+        conversions = draw(st.integers(int(sure), 5))
+        value = draw(st.integers(int(sure), 400)) / 4 if conversions else 0.0
+        ages = draw(st.lists(st.integers(0, 60), min_size=len(path), max_size=len(path)))
+        ages = tuple(sorted(ages, reverse=True))
+        rows.append(Row(tuple(path), conversions, draw(st.integers(0, 5)), value, ages))
+    return rows
