@@ -72,6 +72,4 @@ def moment(point: Moment, name: str) -> int:
         raise InputError(f"{name}={point!r} is not a point in time. {hint}") from error
     if pd.isna(value):
         raise InputError(f"{name}={point!r} is not a point in time. {hint}")
-    if value.tzinfo is None:
-        value = value.tz_localize("UTC")
-    return (value - pd.Timestamp(0, tz="UTC")) // pd.Timedelta("1us")
+    return int(value.asm8.astype("datetime64[us]").astype("int64"))

@@ -80,7 +80,7 @@ def require_rows(
 
 def warn(message: str) -> None:
     """Issue an `AttributionWarning` that points at the line that called the library."""
-    package = os.path.dirname(os.path.abspath(__file__))
+    package = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
     level = 1
     while os.path.abspath(sys._getframe(level).f_code.co_filename).startswith(package):
         level += 1

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 
 PER_TOUCH = ("codes", "times", "given_ages", "touch_ids")
 PER_ROW = ("conversions", "nulls", "values", "ends", "users", "conversion_types")
+KINDS = {
+    **dict.fromkeys(("conversions", "nulls", "values", "given_ages"), np.float64),
+    **dict.fromkeys(("offsets", "times", "touch_ids", "ends", "users"), np.int64),
+    "codes": np.int32,
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -99,6 +104,10 @@ class Journeys(Immutable):
     audit: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels))
+        for name, kind in KINDS.items():
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _cast(getattr(self, name), kind, name))
         super().__post_init__()
         _check_shapes(self)
 
@@ -315,7 +324,7 @@ class Journeys(Immutable):
             same names, each row one conversion unless it has the `conversion` column.
         conversion_type
             Column of the type; a conversion cuts only journeys of its own type, so every touch
-            stands in one journey per type.
+            stands in one journey per type. The types are those that a conversion has.
         conversion_id
             Column of ids; a repeated id is an error, or dropped and counted (`on_invalid`).
         order
@@ -349,7 +358,8 @@ class Journeys(Immutable):
         Returns
         -------
         Journeys
-            Rows grouped by user, in order of time within each.
+            The rows of one user and conversion type stand together, in order of time; the order
+            of users carries no meaning.
 
         Raises
         ------
@@ -492,6 +502,14 @@ class Journeys(Immutable):
 def _datetime(microseconds: np.integer[Any]) -> datetime.datetime:
     epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
     return epoch + datetime.timedelta(microseconds=int(microseconds))
+
+
+def _cast(column: Any, kind: type, name: str) -> Array:
+    """Bring a column to its type where nothing is lost but width."""
+    try:
+        return np.asarray(column).astype(kind, casting="same_kind", copy=False)
+    except TypeError as error:
+        raise InputError(f"{name} must hold {np.dtype(kind)}.") from error
 
 
 def _check_shapes(j: Journeys) -> None:

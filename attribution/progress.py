@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
+DELAY = 2
 
 
 def progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
@@ -14,4 +15,4 @@ def progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
     from tqdm import tqdm
 
     watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-    yield from tqdm(items, total=total, desc=what, delay=2, leave=False, disable=not watched)
+    yield from tqdm(items, total=total, desc=what, delay=DELAY, leave=False, disable=not watched)

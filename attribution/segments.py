@@ -120,6 +120,8 @@ def group_paths(codes: IntArray, offsets: IntArray) -> IntArray:
     """
     lengths = np.diff(offsets)
     result = np.zeros(len(lengths), dtype=np.int64)
+    if not len(lengths):
+        return result
     order = np.argsort(lengths, kind="stable")
     cuts = np.flatnonzero(np.diff(lengths[order], prepend=-1))
     base = 0

@@ -3,14 +3,16 @@
 Conventions (microseconds since 1970 UTC throughout; differences are elapsed time, never calendar
 days):
 
-- a user's events are ordered by time, touches before conversions, then `order`, channel name and
-  attributes;
+- a user's events are ordered by time, touches before conversions, then `order` (missing first),
+  channel name and attributes;
 - a journey is cut after each conversion of its type; conversions of one user and type at one
   instant are one;
 - a conversion claims the touches of its journey that are at most `lookback` old (with
   `reuse_touches`: all touches of its user in that window, also those before earlier conversions);
 - touches that no conversion claims form journeys without conversion (nulls), cut at conversions
-  and wherever two follow each other by more than `inactivity`.
+  and wherever two follow each other by more than `inactivity`; their end is the moment that
+  observation stopped: `inactivity` after the last touch, but no later than the next conversion
+  and the end of the log.
 """
 
 from __future__ import annotations

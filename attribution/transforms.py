@@ -50,7 +50,7 @@ def without(
     keep_if_only
         Leave journeys untouched that have no other channel.
     tail_only
-        Leave out only the last touch of a journey, where it is of such a channel.
+        Leave out only touches at the end of a journey that no other channel follows.
 
     Raises
     ------
@@ -67,13 +67,13 @@ def without(
     names = {channel} if isinstance(channel, str) else set(channel)
     codes = _find(journeys, names)
     out = np.isin(journeys.codes, codes)
+    position = np.arange(len(out))
+    last_other = reduce_rows(np.maximum, np.where(out, -1, position), journeys.offsets)
+    last_other = np.repeat(last_other, journeys.lengths)
     if keep_if_only:
-        others = reduce_rows(np.add, (~out).astype(np.float64), journeys.offsets)
-        out &= np.repeat(others > 0, journeys.lengths)
+        out &= last_other >= 0
     if tail_only:
-        last = np.zeros(len(out), dtype=bool)
-        last[journeys.offsets[1:][journeys.lengths > 0] - 1] = True
-        out &= last
+        out &= position > last_other
     note = f"without({sorted(names)}, keep_if_only={keep_if_only}, tail_only={tail_only})"
     return _noted(journeys.keep_touches(~out), note)
 
@@ -208,9 +208,10 @@ def where(
             rows &= journeys.ends >= moment(since, "since")
         if until is not None:
             rows &= journeys.ends < moment(until, "until")
-    if touches == "journeys" and not marked.all():
+    by_touch = any(name in journeys.touch_attributes for name in attributes)
+    if by_touch and touches == "journeys":
         rows &= reduce_rows(np.add, marked.astype(np.float64), journeys.offsets) > 0
-    elif not marked.all():
+    elif by_touch:
         journeys = journeys.keep_touches(marked)
     chosen = {**attributes, **({} if since is None else {"since": since})}
     chosen |= {} if until is None else {"until": until}

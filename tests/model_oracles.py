@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import factorial
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ def rows_of(journeys):
     ]
 
 
-# --- rules -------------------------------------------------------------------------------------
+# --- rules ------------------------------------------------------------------------------
 
 
 def first(row):
@@ -110,7 +110,7 @@ def rule_credit(rows, weigh, of):
     return credit
 
 
-# --- games -------------------------------------------------------------------------------------
+# --- games ------------------------------------------------------------------------------
 
 
 def shapley_values(players, worth):
@@ -146,7 +146,7 @@ def exact_set_worth(rows):
     return worth
 
 
-# --- chains ------------------------------------------------------------------------------------
+# --- chains -----------------------------------------------------------------------------
 
 
 class Chain:
@@ -162,7 +162,7 @@ class Chain:
             n_states = max(1, len(row.path) - order + 1)
             walk = [row.path[i : i + order] for i in range(n_states)]
             starts[walk[0]] += weight
-            for state, following in zip(walk, walk[1:], strict=False):
+            for state, following in pairwise(walk):
                 steps[state, following] += weight
             for state in walk:
                 left[state] += weight
@@ -174,7 +174,7 @@ class Chain:
         self.reward = {state: total / left[state] for state, total in rewards.items()}
 
     def matrix(self, removed=frozenset()):
-        """Start, transitions and reward when every state that contains a removed channel is null."""
+        """Start, transitions and reward when states of removed channels lead to null."""
         place = {state: i for i, state in enumerate(self.states)}
         alive = [not removed & set(state) for state in self.states]
         q, b = np.zeros((len(place), len(place))), np.zeros(len(place))
@@ -210,7 +210,7 @@ def removal_effects(rows, order, of="conversions"):
     return {channel: chain.removal_effect(channel) for channel in channels}
 
 
-# --- random rows -------------------------------------------------------------------------------
+# --- random rows ------------------------------------------------------------------------
 
 NAMES = ("a", "b", "direct", "Ä ö", "(Direct) / (none)", "z,1")
 

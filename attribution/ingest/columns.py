@@ -6,7 +6,8 @@ as a mask, or raises an error that names the column, the count, the first row an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from attribution.arrays import BoolArray, Coded, FloatArray, IntArray, label_order
-from attribution.errors import ColumnNotFoundError, InputError, nearest, require_rows
+from attribution.errors import ColumnNotFoundError, InputError, nearest
 
+_EXACT = 2.0**53
 _FOLD = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -57,10 +59,15 @@ def require_columns(frame: Any, columns: Sequence[str], what: str) -> None:
     ColumnNotFoundError
         If a column does not exist, with the nearest name.
     InputError
-        If a name is there twice.
+        If a name is there twice, or is no text.
     """
     names = table_columns(frame, what)
     for name in columns:
+        if name in names and not isinstance(name, str):
+            raise InputError(
+                f"{what} has a column named {name!r}, which is no text. Hint: rename it first, "
+                "such as frame.rename(columns=str)."
+            )
         if name not in names:
             near = nearest(str(name), [str(known) for known in names])
             shown = ", ".join(map(repr, names[:20]))
@@ -94,21 +101,48 @@ def _from_pandas(frame: Any, what: str) -> pa.Table:
     arrays = []
     for name in frame.columns:
         try:
-            arrays.append(pa.chunked_array(pa.array(frame[name], from_pandas=True)))
-        except TypeError:
-            arrays.append(pa.chunked_array([pa.array(frame[name], from_pandas=True)]))
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            kinds = sorted({type(v).__name__ for v in frame[name].dropna()})
-            raise InputError(
-                f"Column {name!r} of {what} mixes {', '.join(kinds)}. Hint: convert it to one type."
-            ) from error
+            array = pa.array(frame[name], from_pandas=True)
+        except pa.ArrowException:
+            raise _mixed(frame[name], name, what) from None  # Arrow's message holds a value
+        if frame[name].dtype == object and pa.types.is_temporal(array.type):
+            _refuse_mixed_times(frame[name], name, what)
+        arrays.append(array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]))
     return pa.table(arrays, names=[str(name) for name in frame.columns])
+
+
+def _mixed(values: Any, name: object, what: str) -> InputError:
+    kinds = sorted({type(v).__name__ for v in values[values.notna()]})
+    return InputError(
+        f"Column {name!r} of {what} mixes {', '.join(kinds)}. Hint: convert it to one type."
+    )
+
+
+def _refuse_mixed_times(values: Any, name: object, what: str) -> None:
+    """Refuse objects that Arrow brings to one type in silence: dates cut times, zones are lost."""
+    found = [v for v in values[values.notna()] if isinstance(v, datetime.date)]
+    n_times = sum(isinstance(v, datetime.datetime) for v in found)
+    if 0 < n_times < len(found):
+        raise _mixed(values, name, what)
+    zones = sum(getattr(v, "tzinfo", None) is not None for v in found)
+    if 0 < zones < len(found):
+        raise _mixed_zones(name, zones, len(found) - zones)
+
+
+def _mixed_zones(name: object, n_aware: int, n_naive: int) -> InputError:
+    return InputError(
+        f"Column {name!r} mixes times with a zone ({n_aware:,}) and without ({n_naive:,}). "
+        "Hint: bring them to UTC first."
+    )
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Undo dictionary and view encodings."""
     kind = column.type
     if pa.types.is_dictionary(kind):
+        if pa.types.is_string_view(kind.value_type):
+            kind = pa.dictionary(kind.index_type, pa.large_string())
+            parts = [(c.indices, c.dictionary.cast(kind.value_type)) for c in column.chunks]
+            column = pa.chunked_array([pa.DictionaryArray.from_arrays(*p) for p in parts], kind)
         return plain(column.cast(kind.value_type))
     if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
         return column.cast(
@@ -147,18 +181,25 @@ def _name(label: object) -> str:
 
 def label_codes(column: pa.ChunkedArray) -> Coded:
     """Code any column by its distinct values; null and NaN are missing (-1)."""
-    if not pa.types.is_dictionary(column.type):
+    given = pa.types.is_dictionary(column.type)
+    if not given:
         column = pc.dictionary_encode(plain(column))
     column = column.unify_dictionaries()
     if not column.num_chunks:
         return Coded(np.zeros(0, dtype=np.int32), ())
     values = column.chunk(0).dictionary.to_pylist()
-    used = [v for v in values if v is not None and v == v]
-    labels = tuple(sorted(set(used), key=label_order))
+    indices = np.concatenate(
+        [chunk.indices.fill_null(len(values)).to_numpy() for chunk in column.chunks]
+    )
+    occurs = np.ones(len(values) + 1, dtype=bool)
+    if given:
+        occurs[:] = False
+        occurs[indices] = True
+    used = {v for v, here in zip(values, occurs[:-1], strict=True) if here and v is not None}
+    labels = tuple(sorted((v for v in used if v == v), key=label_order))
     place = {label: code for code, label in enumerate(labels)}
     lookup = np.array([place.get(v, -1) for v in values] + [-1], dtype=np.int32)
-    indices = [chunk.indices.fill_null(len(values)).to_numpy() for chunk in column.chunks]
-    return Coded(lookup[np.concatenate(indices)], labels)
+    return Coded(lookup[indices], labels)
 
 
 def counts(column: pa.ChunkedArray, name: str) -> FloatArray:
@@ -199,14 +240,22 @@ def user_keys(column: pa.ChunkedArray, name: str) -> tuple[IntArray, BoolArray, 
         absent = absent | np.isnan(numbers)
         filled = np.where(absent, 0, numbers)
         if (filled != np.floor(filled)).any():
+            raise InputError(f"Column {name!r} holds fractions as ids. Hint: use integers or text.")
+        if (np.abs(filled) > _EXACT).any():
             raise InputError(
-                f"Column {name!r} holds fractions as user ids. Hint: use integers or text."
+                f"Column {name!r} holds ids as floats above 2^53, where different ids become "
+                "equal. Hint: read them as integers or text."
             )
         return filled.astype(np.int64), absent, False
     if pa.types.is_integer(kind) and kind != pa.uint64():
         return column.fill_null(0).to_numpy().astype(np.int64, copy=False), absent, False
     if not is_text(kind):
-        column = column.cast(pa.string())
+        try:
+            column = column.cast(pa.string())
+        except pa.ArrowException:
+            raise InputError(
+                f"Column {name!r} holds {kind}, not ids. Hint: use integers or text."
+            ) from None
     empty = pc.equal(pc.binary_length(column), 0).fill_null(True).to_numpy()
     keys = [hash_text(chunk) for chunk in column.chunks] or [np.zeros(0, dtype=np.int64)]
     return np.concatenate(keys), np.asarray(absent | empty), True
@@ -244,8 +293,17 @@ def _mix(words: Any) -> Any:
     return words ^ (words >> np.uint64(32))
 
 
-def moments(column: pa.ChunkedArray, name: str) -> tuple[IntArray, BoolArray, bool]:
+def moments(
+    column: pa.ChunkedArray, name: str, refuse: Callable[..., None]
+) -> tuple[IntArray, BoolArray, bool]:
     """Read points in time as microseconds since 1970 UTC, finer resolutions rounded down.
+
+    Parameters
+    ----------
+    column, name
+        The column and its name in messages.
+    refuse
+        Called with text that is no time, see `RowFilter.refuse`.
 
     Returns
     -------
@@ -255,11 +313,11 @@ def moments(column: pa.ChunkedArray, name: str) -> tuple[IntArray, BoolArray, bo
     Raises
     ------
     InputError
-        If the column holds numbers, or text that is no ISO time, or mixes zones and none.
+        If the column holds numbers, or mixes zones and none.
     """
     column = plain(column)
     if is_text(column.type):
-        column, aware = _parse(column, name)
+        column, aware = _parse(column, name, refuse)
     elif pa.types.is_date(column.type):
         column, aware = column.cast(pa.timestamp("us")), False
     elif pa.types.is_timestamp(column.type):
@@ -277,25 +335,23 @@ def moments(column: pa.ChunkedArray, name: str) -> tuple[IntArray, BoolArray, bo
     return (ticks * scale if scale > 0 else ticks // -scale), absent, aware
 
 
-def _parse(column: pa.ChunkedArray, name: str) -> tuple[pa.ChunkedArray, bool]:
+def _parse(
+    column: pa.ChunkedArray, name: str, refuse: Callable[..., None]
+) -> tuple[pa.ChunkedArray, bool]:
     """Parse ISO text."""
     import pandas as pd
 
     filled = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    zone = pc.match_substring_regex(filled, r"(Z|[+-]\d\d:?(\d\d)?)$")
-    has_time = pc.match_substring(filled, ":")
-    aware = pc.and_(zone, has_time).drop_null()
+    aware = pc.match_substring_regex(filled, r"\d[T ]\d.*(Z|[+-]\d\d(:?\d\d)?)$").drop_null()
     zones = int(pc.sum(aware).as_py() or 0)
     if 0 < zones < len(aware):
-        raise InputError(
-            f"Column {name!r} mixes times with a zone ({zones:,}) and without "
-            f"({len(aware) - zones:,}). Hint: bring them to UTC first."
-        )
+        raise _mixed_zones(name, zones, len(aware) - zones)
     text = pd.Series(pd.array(filled.to_pylist(), dtype=object))
     parsed = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
     bad = parsed.isna().to_numpy() & ~text.isna().to_numpy()
-    require_rows(
+    refuse(
         bad,
+        "rows_with_unreadable_time",
         f"a time in column {name!r} that cannot be read",
         "write ISO 8601, such as 2025-01-31 13:45:00+00:00, or parse the column first.",
         text.to_numpy(),

@@ -59,7 +59,8 @@ class Rows:
     """Journeys cut from events; touches of row r are offsets[r] : offsets[r + 1].
 
     `touch` and `event` point into the sorted events; `event` is the one that ends the journey (its
-    conversion, for a null journey its last touch).
+    conversion, for a null journey its last touch). `touches_too_old` counts the touches that a
+    conversion follows, but not within their lookback.
     """
 
     touch: IntArray
@@ -70,6 +71,7 @@ class Rows:
     value: FloatArray
     type_code: IntArray
     event: IntArray
+    touches_too_old: float
 
 
 def pick(column: Array, index: IntArray | BoolArray) -> Array:
@@ -83,9 +85,8 @@ def pick(column: Array, index: IntArray | BoolArray) -> Array:
 def sort_events(events: Events) -> Events:
     """Sort by user, time, touch before conversion, order, name and attributes.
 
-    Two passes sort by user and time; only simultaneous events are then sorted by the rest. What
-    distinguishes conversions of one instant is added up later, so these are sorted by count and
-    value too: no order of the input shows.
+    Two passes sort by user and time; only simultaneous events are then sorted by the rest, at
+    last by lookback, count and value: no order of the input shows.
     """
     index = np.argsort(events.time)
     index = index[np.argsort(events.user[index], kind="stable")]
@@ -94,6 +95,7 @@ def sort_events(events: Events) -> Events:
     if len(tied):
         joint = events.take(index[tied])
         keys = [
+            joint.window,
             joint.value,
             joint.count,
             *joint.attributes[::-1],
@@ -211,6 +213,7 @@ def cut(events: Events, type_code: int, options: Options) -> Rows:
         value=np.concatenate([value, zeros])[order],
         type_code=np.full(n_rows, type_code, dtype=np.int32),
         event=event[order],
+        touches_too_old=float((has_end & ~claimed).sum()),
     )
 
 
@@ -255,12 +258,24 @@ def count_ties(events: Events, rows: Rows) -> tuple[float, float]:
     inner = np.diff(rows.offsets) > 1
     first, last = rows.offsets[:-1][inner], rows.offsets[1:][inner] - 1
 
-    def tied(one: IntArray, next_one: IntArray) -> float:
+    def tied(one: IntArray, next_one: IntArray) -> BoolArray:
         a, b = rows.touch[one], rows.touch[next_one]
-        equal = (events.time[a] == events.time[b]) & (events.order[a] == events.order[b])
-        return float((equal & (events.code[a] != events.code[b])).sum())
+        return np.asarray((events.time[a] == events.time[b]) & (events.order[a] == events.order[b]))
 
-    return tied(first, first + 1), tied(last - 1, last)
+    some = tied(first, first + 1) | tied(last - 1, last)
+    first, last = first[some], last[some]
+    touch = rows.touch[ranges(first, last + 1)]
+    begin = offsets_of(last + 1 - first)[:-1]
+    final = begin + last - first
+    starts = changes(events.time[touch]) | changes(events.order[touch])
+    starts[begin] = True
+    runs = np.append(np.flatnonzero(starts), len(touch))
+    first_run_end = runs[np.searchsorted(runs, begin, side="right")] - 1
+    last_run_start = runs[np.searchsorted(runs, final, side="right") - 1]
+    code = events.code[touch]
+    first_ties = code[begin] != code[first_run_end]
+    last_ties = code[final] != code[last_run_start]
+    return float(first_ties.sum()), float(last_ties.sum())
 
 
 def count_duplicates(events: Events) -> float:
@@ -293,6 +308,7 @@ def filter_rows(rows: Rows, keep: BoolArray) -> Rows:
     return Rows(
         touch=rows.touch[touches],
         offsets=np.append(offsets[:-1][keep], offsets[-1]),
+        touches_too_old=rows.touches_too_old,
         **{
             name: getattr(rows, name)[keep]
             for name in ("user", "end", "count", "value", "type_code", "event")

@@ -126,6 +126,7 @@ def _block(
     parts = []
     for code in range(max(1, len(log.types))):
         rows = cut(events, code, options)
+        audit["touches_older_than_lookback"] += rows.touches_too_old
         audit["conversions_cut_off"] += count_cut_off(events, rows, code, options)
         parts.append(_report(rows, events, spec, options, first_event, audit))
     rows = parts[0] if len(parts) == 1 else _concat(parts)
@@ -210,9 +211,10 @@ def _count_left_out(rows: Rows, out: Any, why: str, audit: dict[str, float]) -> 
 def _concat(parts: list[Rows]) -> Rows:
     """Join the rows of several types."""
     lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-    columns = [field.name for field in fields(Rows) if field.name != "offsets"]
+    columns = {field.name for field in fields(Rows)} - {"offsets", "touches_too_old"}
     joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in columns}
-    return Rows(offsets=offsets_of(lengths), **joined)
+    too_old = sum(part.touches_too_old for part in parts)
+    return Rows(offsets=offsets_of(lengths), touches_too_old=too_old, **joined)
 
 
 def _join(blocks: list[Block], log: Log, spec: EventSpec) -> Journeys:

@@ -16,7 +16,7 @@ from attribution.ingest.checks import warn_about
 from attribution.ingest.columns import user_keys
 from attribution.journeys import Journeys
 from attribution.segments import offsets_of
-from attribution.touchpoints import Journey
+from attribution.touchpoints import Journey, Touchpoint
 
 
 def journeys_from_objects(journeys: Iterable[Journey]) -> Journeys:
@@ -24,8 +24,10 @@ def journeys_from_objects(journeys: Iterable[Journey]) -> Journeys:
     listed = list(journeys)
     if not listed:
         raise InputError("There are no journeys. Hint: from_journeys takes an iterable of Journey.")
+    _require(listed, Journey)
     touches = [touch for journey in listed for touch in journey.touchpoints]
-    names = [str(touch.channel).strip() if touch.channel is not None else "" for touch in touches]
+    _require(touches, Touchpoint)
+    names = [_name(touch.channel) for touch in touches]
     coded = Coded.of(names)
     rows = np.repeat(np.arange(len(listed)), [len(j.touchpoints) for j in listed])
     holes = np.zeros(len(listed), dtype=bool)
@@ -35,16 +37,20 @@ def journeys_from_objects(journeys: Iterable[Journey]) -> Journeys:
     bad = ~np.isfinite(conversions) | (conversions < 0)
     hint = "conversions is 0, 1 or another count."
     require_rows(bad, "a missing, negative or infinite number of conversions", hint, conversions)
+    offsets = offsets_of(np.array([len(j.touchpoints) for j in listed]))
+    times = _moments([t.time for t in touches], "touchpoints", "time")
+    ends = _moments([j.end for j in listed], "journeys", "end")
+    _require_order(rows, offsets, times, ends)
     return warn_about(
         Journeys(
             channels=coded.labels,
             codes=coded.codes,
-            offsets=offsets_of(np.array([len(j.touchpoints) for j in listed])),
+            offsets=offsets,
             conversions=conversions,
             nulls=(conversions == 0).astype(np.float64),
             values=_values(listed, conversions),
-            times=_moments([t.time for t in touches], "touchpoints", "time"),
-            ends=_moments([j.end for j in listed], "journeys", "end"),
+            times=times,
+            ends=ends,
             users=_users([j.customer for j in listed]),
             conversion_types=_optional([j.conversion_type for j in listed]),
             touch_attributes=_attributes([t.attributes for t in touches]),
@@ -52,6 +58,36 @@ def journeys_from_objects(journeys: Iterable[Journey]) -> Journeys:
             audit={"rows_read": float(len(listed)), "conversions_read": float(conversions.sum())},
         )
     )
+
+
+def _require(items: Sequence[object], kind: type) -> None:
+    """Refuse an item of another kind."""
+    for item in items:
+        if not isinstance(item, kind):
+            raise InputError(
+                f"Got a {type(item).__name__} instead of a {kind.__name__}. Hint: "
+                "Journey([Touchpoint('email')], conversions=1)."
+            )
+
+
+def _name(channel: object) -> str:
+    return "" if channel is None or channel != channel else str(channel).strip()
+
+
+def _require_order(
+    rows: IntArray, offsets: IntArray, times: IntArray | None, ends: IntArray | None
+) -> None:
+    """Refuse touchpoints that precede the one before, or follow the end of their journey."""
+    if times is None:
+        return
+    early = np.zeros(len(offsets) - 1, dtype=bool)
+    early[rows[1:][(np.diff(times) < 0) & (np.diff(rows) == 0)]] = True
+    require_rows(early, "touchpoints out of order", "sort them by time.")
+    if ends is not None:
+        late = np.zeros(len(offsets) - 1, dtype=bool)
+        late[rows[times > ends[rows]]] = True
+        hint = "end is the conversion, or when observation stopped."
+        require_rows(late, "a touchpoint after the end of the journey", hint)
 
 
 def _values(journeys: list[Journey], conversions: FloatArray) -> FloatArray | None:
@@ -75,6 +111,9 @@ def _moments(points: Sequence[datetime.datetime | None], what: str, name: str) -
             f"{len(points) - len(given):,} of {len(points):,} {what} have no {name}. "
             "Hint: give all of them one, or none."
         )
+    for point in given:
+        if not isinstance(point, datetime.datetime):
+            raise InputError(f"A {name} of {what} is {point!r}, not a datetime.")
     if len({point.tzinfo is None for point in given}) > 1:
         raise InputError(f"Some {what} have a time zone in {name} and some have none.")
     return np.array([moment(point, name) for point in given], dtype=np.int64)
@@ -87,7 +126,9 @@ def _users(customers: Sequence[int | str | None]) -> IntArray | None:
     require_rows(absent, "no customer", "name the customer of every journey, or of none.")
     if len({isinstance(customer, str) for customer in customers}) > 1:
         raise InputError("Some customers are text and some are numbers. Hint: use one kind.")
-    return user_keys(pa.chunked_array([pa.array(customers)]), "customer")[0]
+    keys, absent, _ = user_keys(pa.chunked_array([pa.array(customers)]), "customer")
+    require_rows(absent, "an empty customer", "name the customer of every journey, or of none.")
+    return keys
 
 
 def _optional(values: Sequence[Any]) -> Coded | None:

@@ -15,6 +15,8 @@ from attribution.ingest.checks import warn_about
 from attribution.journeys import Journeys
 from attribution.segments import keep_entries, offsets_of, reduce_rows
 
+NULL_WORDS = ("null", "non_conv", "nonconv", "no_conv")
+
 
 def journeys_from_paths(
     frame: Any,
@@ -31,11 +33,14 @@ def journeys_from_paths(
         raise InputError("separator='' is empty. Hint: separator='>'.")
     if empty not in ("raise", "unattributed"):
         raise InputError(f"empty={empty!r} is not one of ('raise', 'unattributed').")
-    names = [name for name in (path, conversions, value, nulls) if name is not None]
+    names = [path, conversions, *(name for name in (value, nulls) if name is not None)]
     table = columns.as_table(frame, names, "the path table")
     column = columns.plain(table[path])
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.string())
     is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    if not is_list and not columns.is_text(column.type):
+    nested = is_list and pa.types.is_nested(column.type.value_type)
+    if nested or not (is_list or columns.is_text(column.type)):
         raise InputError(
             f"Column {path!r} holds {column.type}, neither text nor lists. Hint: write paths as "
             "'email > search' or as lists of names."
@@ -59,7 +64,10 @@ def journeys_from_paths(
         codes, offsets = codes[~blank], keep_entries(offsets, ~blank)
     converted = _counts(table, conversions)
     missed = np.zeros(len(table)) if nulls is None else _counts(table, nulls)
-    values = None if value is None else _values(table, value, converted, conversions)
+    values: FloatArray | None = None
+    audit: dict[str, float] = {}
+    if value is not None:
+        values, audit = _values(table, value, converted, conversions)
     journeys = Journeys(
         channels=channels,
         codes=read_only(codes),
@@ -71,7 +79,7 @@ def journeys_from_paths(
             "conversions_read": float(converted.sum()),
             "rows_read": float(len(table)),
             "rows_without_journeys": float(((converted == 0) & (missed == 0)).sum()),
-            **({} if values is None else {"value_read": float(values.sum())}),
+            **audit,
         },
     )
     if nulls is None:
@@ -123,8 +131,10 @@ def _counts(table: pa.Table, name: str) -> FloatArray:
     return counts
 
 
-def _values(table: pa.Table, name: str, converted: FloatArray, conversions: str) -> FloatArray:
-    """Read the column of values; missing is 0."""
+def _values(
+    table: pa.Table, name: str, converted: FloatArray, conversions: str
+) -> tuple[FloatArray, dict[str, float]]:
+    """Read the column of values, and what to note of it; missing is 0."""
     values = columns.counts(table[name], name)
     require_rows(
         np.isinf(values),
@@ -132,26 +142,39 @@ def _values(table: pa.Table, name: str, converted: FloatArray, conversions: str)
         "give the total value of the row's conversions in units of currency.",
         values,
     )
-    values = np.where(np.isnan(values), 0.0, values)
+    absent = np.isnan(values)
+    values = np.where(absent, 0.0, values)
     require_rows(
         (values != 0) & (converted == 0),
         f"a value in column {name!r} but no conversion in {conversions!r}",
         "set the value to 0, or count the conversions it is from.",
         values,
     )
-    return values
+    audit = {"value_read": float(values.sum())}
+    bare = float(converted[absent].sum())
+    return values, {**audit, "conversions_without_value": bare} if bare else audit
 
 
 def _warn_of_nulls(frame: Any, used: list[str]) -> None:
     """Warn when an unused column looks like the journeys that did not convert."""
     for name in columns.table_columns(frame, "the path table"):
-        if str(name) not in used and any(
-            word in str(name).lower() for word in ("null", "non_conv", "nonconv", "no_conv")
-        ):
+        looks = any(word in str(name).lower() for word in NULL_WORDS)
+        if looks and name not in used and _is_number(frame, name):
             warn(
                 f"Column {name!r} looks like the number of journeys without conversion, but is not "
                 f"used; Markov chains need it. Hint: nulls={str(name)!r}."
             )
+
+
+def _is_number(frame: Any, name: Any) -> bool:
+    """Tell whether a column holds whole or fractional numbers."""
+    try:
+        kind = columns.plain(columns.as_table(frame, [name], "the path table")[name]).type
+    except InputError:
+        return False
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    )
 
 
 def _warn_of_separator(journeys: Journeys, separator: str) -> None:

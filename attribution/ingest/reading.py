@@ -158,7 +158,9 @@ class _Reader:
             f"no user in column {spec.user!r}",
             "drop them with on_invalid='drop', or give anonymous events an id of their own.",
         )
-        self.time, absent, self.aware = columns.moments(self.arrow[spec.time], spec.time)
+        self.time, absent, self.aware = columns.moments(
+            self.arrow[spec.time], spec.time, self.filter.refuse
+        )
         self.filter.refuse(
             absent,
             "rows_without_time",
@@ -246,8 +248,11 @@ class _Reader:
         """Refuse conversions whose id an earlier one has (by time, user and value)."""
         ids, absent, _ = columns.user_keys(self.arrow[name], name)
         rows = np.flatnonzero((self.count > 0) & ~absent & self.filter.keep)
-        by = (self.value[rows], self.user[rows], self.time[rows], ids[rows])
-        rows = rows[np.lexsort(by)]
+        spec = self.spec
+        names = (*spec.channel, spec.conversion_type, *spec.attributes, *spec.journey_attributes)
+        coded = [c.codes for c in (self.labels(name) for name in names) if c is not None]
+        by = [*coded, self.count, self.value, self.user, self.time, ids]
+        rows = rows[np.lexsort([column[rows] for column in by])]
         repeated = np.zeros(self.n_rows, dtype=bool)
         repeated[rows[1:]] = ids[rows[1:]] == ids[rows[:-1]]
         self.filter.refuse(
@@ -377,11 +382,14 @@ class _EventReader(_Reader):
         column = columns.plain(self.arrow[name])
         if pa.types.is_temporal(column.type) and not pa.types.is_time32(column.type):
             column = column.cast(pa.int64())
+        if pa.types.is_decimal(column.type):
+            column = column.cast(pa.float64())
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
             return columns.label_codes(column).codes.astype(np.int64)
         absent = columns.missing(column)
-        _, ranks = np.unique(column.fill_null(0).to_numpy(), return_inverse=True)
-        return np.where(absent, -1, ranks)
+        values = column.fill_null(0).to_numpy()
+        _, ranks = np.unique(values, return_inverse=True)
+        return np.where(absent | (values != values), -1, ranks)
 
     def session_keys(self) -> IntArray:
         """Return a key of each row's session, not negative; -1 where it has none."""

@@ -1,31 +1,16 @@
-"""Markov chains: how much conversion is lost when a channel is removed.
+"""Markov chains: credit in proportion to how much conversion is lost without a channel.
 
 A journey walks over states: the channel last touched (order 1), or the last k touches (order k),
-from a start until it converts or not (null). With counts from the journeys
-
-    Q_ij = n_ij / n_i    b_i = conversions from i / n_i    s_i = starts in i / journeys
-
-the expected visits are v = s N with N = (I - Q)^-1, the probability of converting from i is
-h = N b, and of converting at all P = s h. Removing a channel sends every state of the set G that
-contains it to null, which lowers P by
-
-    loss = v_G . (N_GG)^-1 . h_G
-
-(by block inversion; at order 1 simply v_i h_i / N_ii). One factorisation serves every channel,
-and with value per visit in place of b the same formula gives the loss of value. Because every
-journey that enters a state leaves it, v and P follow from the counts alone, without a solve.
-
-The removal effect is loss / P. Effects do not sum to 1; credit is the total in proportion to
-them. Self-loops change nothing at order 1.
+from a start until it converts or not (null). This module counts the transitions and shares out;
+`attribution.models.chains` solves the chain.
 
 Source: Anderl, Becker, von Wangenheim and Schumann (2016), Mapping the customer journey.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,16 +18,11 @@ from attribution.arrays import FloatArray, IntArray
 from attribution.errors import InputError, warn
 from attribution.journeys import Journeys
 from attribution.models.base import Kind, Model, Outcome, credit_totals, outcome_of
+from attribution.models.chains import Chain, removal_effects, states_of_channels
 from attribution.models.shapley import Shapley, split_equally
 from attribution.results import Attribution
 from attribution.segments import count_keys, group, offsets_of, ranges, sum_by
 from attribution.statistics import Statistic, Totals, TransitionCounts
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
-DENSE_STATES = 2_000
-BLOCK = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,12 +107,8 @@ class Markov(Model):
                 "1). Hint: name their column with nulls=, or keep events of people who never "
                 "convert."
             )
-        rewards = [statistic.conversions]
-        if statistic.values is not None:
-            rewards.append(statistic.values)
-        solver = "dense" if len(statistic.states) <= DENSE_STATES else "sparse"
         groups = states_of_channels(statistic.states, len(statistic.channels))
-        effects = removal_effects(statistic, groups, np.stack(rewards, axis=1))
+        effects, solver = removal_effects(Chain.of(statistic), groups)
         attributed = totals.conversions - totals.unattributed
         values, extra = None, {"removal_effect": effects[:, 0]}
         if statistic.values is not None:
@@ -268,120 +244,3 @@ def _windows(codes: IntArray, offsets: IntArray, order: int) -> tuple[list[IntAr
         columns.append(np.where(inside, codes[np.minimum(position + j, len(codes) - 1)], -1))
     columns += [np.full(len(position), -1)] * (order - len(columns))
     return columns, steps
-
-
-def states_of_channels(states: IntArray, n_channels: int) -> list[IntArray]:
-    """Return for each channel the states that contain it.
-
-    Parameters
-    ----------
-    states
-        Shape (n_states, order); codes, -1 for none.
-    n_channels
-        Number of channels.
-    """
-    number = np.repeat(np.arange(len(states)), states.shape[1])
-    pairs = np.unique(states.ravel().astype(np.int64) * max(1, len(states)) + number)
-    pairs = pairs[pairs >= 0]
-    channel, state = pairs // max(1, len(states)), pairs % max(1, len(states))
-    cuts = np.searchsorted(channel, np.arange(1, n_channels))
-    return np.split(state, cuts)[:n_channels]
-
-
-def removal_effects(
-    statistic: TransitionCounts, groups: Sequence[IntArray], rewards: FloatArray
-) -> FloatArray:
-    """Return the share of each reward that is lost when a group of states leads to null.
-
-    Parameters
-    ----------
-    statistic
-        The chain.
-    groups
-        Sets of states, each an integer index; may be empty.
-    rewards
-        Shape (n_states, n_rewards); conversions and value that leave from each state.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n_groups, n_rewards); from 0 to 1; 0 where the total reward is 0.
-    """
-    from scipy.sparse import csr_array
-
-    n_states = len(statistic.states)
-    visits = statistic.visits
-    each = np.divide(1.0, visits, out=np.zeros(n_states), where=visits > 0)
-    shape = (n_states, n_states)
-    entries = (statistic.counts * each[statistic.sources], (statistic.sources, statistic.targets))
-    q = csr_array(entries, shape=shape)
-    lost = removal_losses(q, visits, rewards * each[:, None], groups)
-    total = rewards.sum(axis=0)
-    share = np.zeros_like(lost)
-    np.divide(lost, total, out=share, where=total > 0)
-    return share
-
-
-def removal_losses(
-    q: csr_array[Any], visits: FloatArray, reward: FloatArray, groups: Sequence[IntArray]
-) -> FloatArray:
-    """Return v_G . (N_GG)^-1 . h_G for each group of states G.
-
-    Parameters
-    ----------
-    q
-        Shape (n_states, n_states); transition probabilities between transient states.
-    visits
-        Shape (n_states,); v, in units of journeys.
-    reward
-        Shape (n_states, n_rewards); expected reward per visit.
-    groups
-        Sets of states.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n_groups, n_rewards); in units of the reward.
-    """
-    losses = np.zeros((len(groups), reward.shape[1]))
-    if not q.shape[0]:
-        return losses
-    solve = _factorise(q)
-    h = np.maximum(solve(reward), 0.0)
-    for start, columns in _blocks(groups):
-        states = np.concatenate(columns)
-        unit = np.zeros((q.shape[0], len(states)))
-        unit[states, np.arange(len(states))] = 1.0
-        n_columns = solve(unit)
-        place = 0
-        for i, members in enumerate(columns, start):
-            block = n_columns[members, place : place + len(members)]
-            place += len(members)
-            if len(members):
-                losses[i] = visits[members] @ np.linalg.solve(block, h[members])
-    return losses
-
-
-def _blocks(groups: Sequence[IntArray]) -> Iterable[tuple[int, Sequence[IntArray]]]:
-    """Cut the groups into runs of at most BLOCK states (or one group), with their first number."""
-    start = size = 0
-    for i, members in enumerate(groups):
-        if size and size + len(members) > BLOCK:
-            yield start, groups[start:i]
-            start, size = i, 0
-        size += len(members)
-    if start < len(groups):
-        yield start, groups[start:]
-
-
-def _factorise(q: csr_array[Any]) -> Any:
-    """Return a function that solves (I - Q) x = y for columns y."""
-    from scipy import sparse
-    from scipy.linalg import lu_factor, lu_solve
-    from scipy.sparse.linalg import splu
-
-    n = q.shape[0]
-    if n <= DENSE_STATES:
-        factors = lu_factor(np.eye(n) - q.toarray())
-        return lambda y: lu_solve(factors, y)
-    return splu((sparse.eye_array(n, format="csc") - q).tocsc()).solve

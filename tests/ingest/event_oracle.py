@@ -200,25 +200,29 @@ def cut_one(
     """Return the journeys of one user towards one type of conversion."""
     ends = sorted({c.time for c in conversions})
     claimed: set[int] = set()
-    found: list[Row] = []
+    found: list[tuple[Row, list[Event]]] = []
     for end in ends:
-        inside, would = [], 0
+        inside: list[Event] = []
+        would = 0
         for i, touch in enumerate(touches):
             if touch.time > end or end - touch.time > rules.window(touch):
                 continue
             would += 1
             earlier = any(touch.time <= other < end for other in ends)
             if rules.reuse_touches or not earlier:
-                inside.append(i)
+                inside.append(touch)
                 claimed.add(i)
         together = [c for c in conversions if c.time == end]
         count = sum(c.count for c in together)
         value = sum(c.value or 0 for c in together)
-        found.append(_row(user, [touches[i] for i in inside], end, count, value, kind))
+        found.append((_row(user, inside, end, count, value, kind), inside))
         if would and not inside:
             audit["conversions_cut_off"] += count
         if end - rules.longest < first and rules.lookback is not None:
             audit["conversions_left_truncated"] += count
+    for i, touch in enumerate(touches):
+        if i not in claimed and any(end >= touch.time for end in ends):
+            audit["touches_older_than_lookback"] += 1
     null: list[Event] = []
     for touch in [t for i, t in enumerate(touches) if i not in claimed] + [None]:
         if null:
@@ -230,10 +234,26 @@ def cut_one(
             )
             if over:
                 until = min([end for end in ends if end >= last] + [last + rules.pause, observed])
-                found.append(_row(user, null, until, 0, 0, kind))
+                found.append((_row(user, null, until, 0, 0, kind), null))
                 null = []
         null.append(touch)
-    return [row for row in found if _reported(row, observed, rules, audit)]
+    kept = [(row, path) for row, path in found if _reported(row, observed, rules, audit)]
+    audit["first_touch_ties"] += sum(decided_by_name(path, 0, rules) for _, path in kept)
+    audit["last_touch_ties"] += sum(decided_by_name(path, -1, rules) for _, path in kept)
+    return [row for row, _ in kept]
+
+
+def decided_by_name(touches: list[Event], at: int, rules: Rules) -> bool:
+    """Tell whether a touch shares its instant and `order` with another channel's."""
+    if not touches:
+        return False
+    outer = touches[at]
+    return any(
+        t.time == outer.time
+        and (not rules.order or t.order == outer.order)
+        and t.channel != outer.channel
+        for t in touches
+    )
 
 
 def _row(

@@ -1,0 +1,197 @@
+"""The command line, run in this process; one test runs it as a user does."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from attribution import Comparison, Journeys, compare
+from attribution.__main__ import main, sample
+from attribution.datasets import load_events, load_paths
+
+EVENTS = pd.DataFrame(
+    {
+        "who": ["007", "007", "7", "7"],
+        "when": ["2025-03-01T09:00:00Z", "2025-03-02T09:00:00Z", "2025-03-01", "2025-03-09"],
+        "source": ["search", "mail", "search", "mail"],
+        "medium": ["paid", "owned", "paid", "owned"],
+        "bought": [0, 1, 0, 0],
+        "revenue": [0.0, 50.0, 0.0, 0.0],
+    }
+)
+EVENTS["when"] = pd.to_datetime(EVENTS["when"], format="ISO8601", utc=True)
+COLUMNS = [
+    "--user",
+    "who",
+    "--time",
+    "when",
+    "--channel",
+    "source",
+    "--conversion",
+    "bought",
+    "--value",
+    "revenue",
+]
+PATHS = pd.DataFrame({"path": ["a > b", "b", "a"], "conversions": [2, 1, 0], "nulls": [1, 4, 2]})
+
+
+def frame_of(capsys):
+    return pd.read_csv(io.StringIO(capsys.readouterr().out), index_col="channel")
+
+
+@pytest.fixture
+def events_file(tmp_path):
+    file = tmp_path / "events.csv"
+    EVENTS.to_csv(file, index=False)
+    return str(file)
+
+
+@pytest.fixture
+def paths_file(tmp_path):
+    file = tmp_path / "paths.csv"
+    PATHS.to_csv(file, index=False)
+    return str(file)
+
+
+def test_without_a_file_it_compares_seven_models_on_the_sample(capsys):
+    assert main(["compare", "--format", "csv"]) == 0
+    frame = frame_of(capsys)
+    events = load_events()
+    purchases = (events["conversion_type"] == "purchase").sum()
+    assert frame.shape == (events["channel"].nunique(), 7)
+    bare = sample().conversions[sample().lengths == 0].sum()
+    assert frame.sum().to_numpy() == pytest.approx(purchases - bare)
+
+
+def test_the_table_names_total_unattributed_and_what_is_driven_by_data(capsys):
+    assert main(["compare"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"1,893 in all, of which 284 without any touch", text)
+    assert "driven by data: markov" in text
+    assert "total" in text
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "jsonl"])
+def test_every_kind_of_file_gives_what_the_library_gives(tmp_path, capsys, ending):
+    file = str(tmp_path / f"events.{ending}")
+    if ending == "parquet":
+        EVENTS.to_parquet(file)
+    elif ending == "jsonl":
+        EVENTS.assign(when=EVENTS["when"].astype(str)).to_json(file, orient="records", lines=True)
+    else:
+        EVENTS.to_csv(file, index=False)
+    assert main(["compare", file, "--events", *COLUMNS, "--format", "csv"]) == 0
+    options = {"user": "who", "time": "when", "channel": "source", "conversion": "bought"}
+    expected = compare(Journeys.from_events(EVENTS, value="revenue", **options)).to_frame()
+    pd.testing.assert_frame_equal(frame_of(capsys), expected, check_index_type=False)
+
+
+def test_ids_in_csv_keep_their_leading_zeros(events_file, capsys):
+    assert main(["compare", events_file, "--events", *COLUMNS, "--format", "json"]) == 0
+    result = Comparison.from_json(capsys.readouterr().out)
+    assert result["linear"].to_frame()["conversions"].to_dict() == {"mail": 0.5, "search": 0.5}
+
+
+def test_options_of_events_reach_the_library(events_file, capsys):
+    several = [c if c != "source" else "source,medium" for c in COLUMNS]
+    arguments = ["compare", events_file, "--events", *several, "--lookback", "12h"]
+    assert main([*arguments, "--models", "linear,last_click", "--format", "csv"]) == 0
+    frame = frame_of(capsys)
+    assert frame["linear"].to_dict() == {"mail / owned": 1.0, "search / paid": 0.0}
+    assert list(frame) == ["linear", "last_click"]
+
+
+def test_lookback_by_type_of_touch(tmp_path, capsys):
+    file = tmp_path / "log.csv"
+    EVENTS.assign(kind=["view", "click", "view", "click"]).to_csv(file, index=False)
+    arguments = ["compare", str(file), "--events", *COLUMNS, "--touch-type", "kind"]
+    assert main([*arguments, "--lookback", "click=30D,view=1h", "--format", "csv"]) == 0
+    assert frame_of(capsys)["first_click"].to_dict() == {"mail": 1.0, "search": 0.0}
+
+
+def test_conversions_in_a_file_of_their_own(tmp_path, capsys):
+    log, sales = tmp_path / "log.csv", tmp_path / "sales.csv"
+    EVENTS.drop(columns=["bought", "revenue"]).to_csv(log, index=False)
+    sale = {"who": ["007"], "when": ["2025-03-02T10:00:00Z"], "revenue": [20.0]}
+    pd.DataFrame(sale).to_csv(sales, index=False)
+    columns = ["--user", "who", "--time", "when", "--channel", "source", "--value", "revenue"]
+    arguments = ["compare", str(log), "--events", *columns, "--conversion-events", str(sales)]
+    assert main([*arguments, "--of", "value", "--format", "csv"]) == 0
+    assert frame_of(capsys)["linear"].to_dict() == {"mail": 10.0, "search": 10.0}
+
+
+def test_paths_and_shares(paths_file, capsys):
+    arguments = ["compare", paths_file, "--paths", "--nulls", "nulls", "--exclude", "time_decay"]
+    assert main([*arguments, "--share", "--format", "csv"]) == 0
+    frame = frame_of(capsys)
+    assert frame["first_click"].to_dict() == pytest.approx({"a": 2 / 3, "b": 1 / 3})
+
+
+def test_only_type_selects_a_type_of_conversion(tmp_path, capsys):
+    file = str(tmp_path / "sample.parquet")
+    load_events().to_parquet(file)
+    arguments = ["--events", "--conversion-type", "conversion_type", "--only-type", "purchase"]
+    assert main(["compare", file, *arguments, "--models", "linear", "--format", "csv"]) == 0
+    assert frame_of(capsys)["linear"].sum() == pytest.approx(1893 - 284)
+
+
+def test_the_sample_paths_are_the_sample_events(capsys):
+    paths = Journeys.from_paths(load_paths(), value="value", nulls="nulls", empty="unattributed")
+    one, other = (compare(j, ["linear", "markov"]).to_frame() for j in (paths, sample()))
+    pd.testing.assert_frame_equal(one, other, rtol=1e-9)
+
+
+def test_warnings_are_one_line_on_standard_error(paths_file, capsys):
+    assert main(["compare", paths_file, "--paths", "--nulls", "nulls"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: time_decay is skipped")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.csv", "--paths"], "no file 'missing.csv'"),
+        (["{paths}"], "Say what FILE holds"),
+        (["{paths}", "--paths", "--path", "pth"], "no column 'pth'. Did you mean 'path'?"),
+        (["{paths}", "--paths", "--lookback", "3D"], "--lookback goes with --events"),
+        (
+            ["{paths}", "--paths", "--nulls", "nulls", "--models", "markow"],
+            "Did you mean 'markov'?",
+        ),
+        (["--lookback", "3D"], "--lookback needs a FILE"),
+        (["{events}", "--events", *COLUMNS, "--lookback", "soon"], "is not a length of time"),
+        (["{log}", "--events"], "has no known ending"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path, events_file, paths_file, capsys, arguments, message
+):
+    log = tmp_path / "events.log"
+    log.write_text("?")
+    files = {"paths": paths_file, "events": events_file, "log": str(log)}
+    assert main(["compare", *(argument.format(**files) for argument in arguments)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "jsonl"])
+def test_unreadable_content_names_the_file(tmp_path, capsys, ending):
+    file = tmp_path / f"broken.{ending}"
+    file.write_bytes(b'{"a": [1,\n\x00"b,c\n1')
+    assert main(["compare", str(file), "--paths"]) == 2
+    assert f"broken.{ending}" in capsys.readouterr().err
+
+
+def test_as_a_user_runs_it():
+    command = [sys.executable, "-m", "attribution", "compare", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert len(json.loads(done.stdout)["attributions"]) == 7
+    assert done.stderr == ""
