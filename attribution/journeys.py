@@ -82,7 +82,7 @@ class Journeys(Immutable):
     transforms
         The transforms applied since, in order.
     audit
-        What was read, used, dropped and why.
+        What was read, used, dropped and why; see `attribution.audit`.
     """
 
     channels: tuple[str, ...]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attribution.arrays import FloatArray, FrozenDict
+from attribution.audit import MEANING
 from attribution.durations import MICROSECONDS_PER_DAY
 from attribution.journeys import Journeys
 from attribution.segments import group_paths, sum_by
@@ -39,7 +40,8 @@ class Summary:
     channels
         Index channel; columns touches and journeys (that contain the channel).
     audit
-        `Journeys.audit`: what ingestion read, used and dropped.
+        `Journeys.audit`: what ingestion read, used and dropped; `attribution.audit.MEANING` says
+        what each count means.
     """
 
     figures: Mapping[str, float]
@@ -48,13 +50,14 @@ class Summary:
     audit: Mapping[str, float]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return figures, quality and audit as one column, indexed by group and name."""
+        """Return figures, quality and audit with their meaning, indexed by group and name."""
         import pandas as pd
 
         groups = {"figures": self.figures, "quality": self.quality, "audit": self.audit}
         rows = {(g, name): v for g, items in groups.items() for name, v in items.items()}
         index = pd.MultiIndex.from_tuples(list(rows), names=["group", "name"])
-        return pd.DataFrame({"value": list(rows.values())}, index=index)
+        meaning = [MEANING.get(name, "") for _, name in rows]
+        return pd.DataFrame({"value": list(rows.values()), "meaning": meaning}, index=index)
 
     def __repr__(self) -> str:
         lines = []
@@ -64,7 +67,9 @@ class Summary:
             ("audit", self.audit),
         ):
             lines.append(title)
-            lines += [f"  {name:<36}{value:>16,.6g}" for name, value in items.items()]
+            for name, value in items.items():
+                line = f"  {name:<36}{value:>16,.6g}  {MEANING.get(name, '')}"
+                lines.append(line.rstrip())
         return "\n".join([*lines, "channels", self.channels.to_string()])
 
     def _repr_html_(self) -> str:

@@ -7,10 +7,8 @@ import pytest
 from hypothesis import given
 from journey_tables import paths_of, tables
 
-from attribution import Journey, Journeys, Touchpoint
+from attribution import AttributionWarning, Journey, Journeys, Touchpoint
 from attribution.transforms import without
-
-DAY = 86_400_000_000
 
 
 def paths(*rows):
@@ -164,7 +162,7 @@ def test_the_end_of_a_journey_without_conversion_is_no_event():
 
 
 def test_duplicates_and_ties_of_a_log_are_shown():
-    with pytest.warns(UserWarning, match="tie"):
+    with pytest.warns(AttributionWarning, match="two touches have the same time"):
         journeys = events(
             (1, "2025-03-01 10:00", "a", 0),
             (1, "2025-03-01 10:00", "a", 0),

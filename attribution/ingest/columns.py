@@ -164,7 +164,7 @@ def missing(column: pa.ChunkedArray) -> BoolArray:
 
 
 def text_codes(column: pa.ChunkedArray) -> Coded:
-    """Code a column of names; numbers become text; null and empty text are missing (-1)."""
+    """Code a column of names: trimmed; numbers become text; null and empty are missing (-1)."""
     coded = label_codes(column)
     names = [_name(label) for label in coded.labels]
     labels = tuple(sorted({name for name in names if name}))
@@ -176,7 +176,8 @@ def text_codes(column: pa.ChunkedArray) -> Coded:
 def _name(label: object) -> str:
     if isinstance(label, float) and label.is_integer():
         return str(int(label))
-    return label.decode(errors="replace") if isinstance(label, bytes) else str(label)
+    text = label.decode(errors="replace") if isinstance(label, bytes) else str(label)
+    return text.strip()
 
 
 def label_codes(column: pa.ChunkedArray) -> Coded:
@@ -188,9 +189,9 @@ def label_codes(column: pa.ChunkedArray) -> Coded:
     if not column.num_chunks:
         return Coded(np.zeros(0, dtype=np.int32), ())
     values = column.chunk(0).dictionary.to_pylist()
-    indices = np.concatenate(
-        [chunk.indices.fill_null(len(values)).to_numpy() for chunk in column.chunks]
-    )
+    chunks = [chunk.indices for chunk in column.chunks]
+    chunks = [chunk.fill_null(len(values)) if chunk.null_count else chunk for chunk in chunks]
+    indices = np.concatenate([chunk.to_numpy() for chunk in chunks])
     occurs = np.ones(len(values) + 1, dtype=bool)
     if given:
         occurs[:] = False

@@ -32,7 +32,8 @@ from attribution.ingest.cutting import (
     first_of_sessions,
     sort_events,
 )
-from attribution.ingest.reading import Log, Table, read_log
+from attribution.ingest.log import Log, read_log
+from attribution.ingest.reading import Table
 from attribution.journeys import Journeys
 from attribution.progress import progress
 from attribution.segments import offsets_of
@@ -86,13 +87,25 @@ def journeys_from_events(events: Any, conversion_events: Any, spec: EventSpec) -
     touch_blocks = spread(log.touches.user, bits)
     conversion_blocks = spread(log.conversions.user, bits)
     make = partial(_block, log, spec, options, first_event)
-    if bits == 0:
-        blocks = [make(touch_blocks[0], conversion_blocks[0])]
+    skipped = {"n_events", "audit"}
+    if not spec.reuse_touches and len(log.types) < 2:
+        skipped.add("touch_ids")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = pool.map(make, touch_blocks, conversion_blocks)
+        blocks = list(progress(made, 2**bits, "journeys"))
+        names = [field.name for field in fields(Block) if field.name not in skipped]
+        columns = dict(zip(names, pool.map(partial(_joined, blocks), names), strict=True))
+    return warn_about(_journeys(blocks, columns, log, spec))
+
+
+def _joined(blocks: list[Block], name: str) -> Any:
+    """Join one column of all blocks."""
+    if name == "touch_ids":
+        base = np.cumsum([0] + [block.n_events for block in blocks])
+        parts = [block.touch_ids + first for block, first in zip(blocks, base, strict=False)]
     else:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            made = pool.map(make, touch_blocks, conversion_blocks)
-            blocks = list(progress(made, 2**bits, "journeys"))
-    return warn_about(_join(blocks, log, spec))
+        parts = [getattr(block, name) for block in blocks]
+    return read_only(np.concatenate(parts, axis=-1))
 
 
 def spread(users: IntArray, bits: int) -> list[IntArray]:
@@ -217,37 +230,27 @@ def _concat(parts: list[Rows]) -> Rows:
     return Rows(offsets=offsets_of(lengths), touches_too_old=too_old, **joined)
 
 
-def _join(blocks: list[Block], log: Log, spec: EventSpec) -> Journeys:
-    """Join the blocks into one immutable table with its audit."""
-
-    def joined(name: str) -> Any:
-        return read_only(np.concatenate([getattr(block, name) for block in blocks], axis=-1))
-
+def _journeys(blocks: list[Block], columns: dict[str, Any], log: Log, spec: EventSpec) -> Journeys:
+    """Make one immutable table of the joined columns, with its audit."""
     audit = defaultdict(float, log.audit)
     for block in blocks:
         for key, count in block.audit.items():
             audit[key] += count
-    count = joined("count")
-    touch_ids = None
-    if spec.reuse_touches or len(log.types) > 1:
-        base = np.cumsum([0] + [block.n_events for block in blocks])
-        ids = [block.touch_ids + b for block, b in zip(blocks, base, strict=False)]
-        touch_ids = read_only(np.concatenate(ids))
-    types = Coded(joined("type_code"), log.types) if log.types else None
+    count = columns["count"]
     journeys = Journeys(
         channels=log.channels,
-        codes=joined("codes"),
-        offsets=read_only(offsets_of(joined("lengths"))),
+        codes=columns["codes"],
+        offsets=read_only(offsets_of(columns["lengths"])),
         conversions=count,
         nulls=read_only((count == 0).astype(np.float64)),
-        values=None if spec.value is None else joined("value"),
-        times=joined("times"),
-        touch_ids=touch_ids,
-        ends=joined("end"),
-        users=joined("user"),
-        conversion_types=types,
-        touch_attributes=_coded(joined("touch_attributes"), spec.attributes, log),
-        journey_attributes=_coded(joined("journey_attributes"), spec.journey_attributes, log),
+        values=None if spec.value is None else columns["value"],
+        times=columns["times"],
+        touch_ids=columns.get("touch_ids"),
+        ends=columns["end"],
+        users=columns["user"],
+        conversion_types=Coded(columns["type_code"], log.types) if log.types else None,
+        touch_attributes=_coded(columns["touch_attributes"], spec.attributes, log),
+        journey_attributes=_coded(columns["journey_attributes"], spec.journey_attributes, log),
         spec=spec,
         audit=dict(sorted(audit.items())),
     )

@@ -90,17 +90,10 @@ def journeys_from_paths(
 
 
 def _codes(lists: pa.ChunkedArray) -> tuple[tuple[str, ...], IntArray, IntArray]:
-    """Return the sorted names, the code of each touch (-1: no name) and the offsets.
-
-    White space around names is trimmed on the distinct names only.
-    """
+    """Return the sorted names, the code of each touch (-1: no name) and the offsets."""
     lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
     names = columns.text_codes(pc.list_flatten(lists))
-    trimmed = [name.strip() for name in names.labels]
-    channels = tuple(sorted({name for name in trimmed if name}))
-    place = {name: code for code, name in enumerate(channels)}
-    lookup = np.array([place.get(name, -1) for name in trimmed] + [-1], dtype=np.int32)
-    return channels, lookup[names.codes], offsets_of(lengths)
+    return names.labels, names.codes, offsets_of(lengths)
 
 
 def _void(is_list: bool, blank: BoolArray, offsets: IntArray) -> BoolArray:

@@ -1,8 +1,8 @@
-"""An event log, and perhaps a table of conversions, become checked arrays."""
+"""The columns of an event log, and of a table of conversions, read and checked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -40,102 +40,7 @@ class Table:
         return Table(**{name: pick(column, index) for name, column in vars(self).items()})
 
 
-@dataclass(frozen=True)
-class Log:
-    """Everything read from the user's tables, and what was counted on the way."""
-
-    touches: Table
-    conversions: Table
-    channels: tuple[str, ...]
-    types: tuple[Any, ...]
-    attributes: dict[str, tuple[Any, ...]]
-    audit: dict[str, float]
-
-
-def read_log(events: Any, conversion_events: Any, spec: EventSpec) -> Log:
-    """Read and check the columns that the options name.
-
-    Raises
-    ------
-    ColumnNotFoundError
-        If a column does not exist.
-    InputError
-        If a row does not fit and `spec.on_invalid` is "raise".
-    """
-    audit: dict[str, float] = {}
-    log = _EventReader(events, spec, audit, with_conversions=conversion_events is None)
-    table: _Reader = log
-    if conversion_events is not None:
-        table = _ConversionReader(conversion_events, spec, audit)
-        _refuse_different_kinds(log, table)
-    is_touch, channels = log.touches()
-    window = log.window(is_touch)
-    is_conversion = table.conversions()
-    types = table.labels(spec.conversion_type)
-    names = dict.fromkeys(spec.attributes + spec.journey_attributes)
-    attributes = {name: _joint_labels(name, log, table) for name in names}
-    touches = log.collect(
-        is_touch,
-        attributes,
-        code=channels.codes,
-        order=log.ranks(spec.order),
-        session=log.session_keys(),
-        window=window,
-    )
-    conversions = table.collect(
-        is_conversion,
-        attributes,
-        code=None if types is None else types.codes,
-        count=table.count,
-        value=table.value,
-    )
-    audit["rows_read"] = float(log.n_rows + (0 if table is log else table.n_rows))
-    audit["touches_read"] = float(len(touches.user))
-    audit["conversions_read"] = float(conversions.count.sum())
-    if spec.value is not None:
-        audit["value_read"] = float(conversions.value.sum())
-    if spec.observed_until is not None:
-        late = conversions.time > spec.observed_until
-        audit["conversions_after_observed_until"] = float(conversions.count[late].sum())
-        audit["value_after_observed_until"] = float(conversions.value[late].sum())
-        conversions = conversions.take(~late)
-        late = touches.time > spec.observed_until
-        audit["touches_after_observed_until"] = float(late.sum())
-        touches = touches.take(~late)
-    labels: tuple[Any, ...] = ()
-    if types is not None:
-        converting = np.unique(conversions.code)
-        labels = tuple(types.labels[code] for code in converting)
-        conversions = replace(conversions, code=np.searchsorted(converting, conversions.code))
-    return Log(touches, conversions, channels.labels, labels, attributes, audit)
-
-
-def _refuse_different_kinds(log: _Reader, table: _Reader) -> None:
-    """Refuse ids or times that cannot be compared between the two tables."""
-    if log.hashed != table.hashed:
-        kinds = ["text" if reader.hashed else "integers" for reader in (log, table)]
-        raise InputError(
-            f"User ids are {kinds[0]} in events and {kinds[1]} in conversion_events. "
-            "Hint: convert one column to the type of the other."
-        )
-    if log.aware != table.aware:
-        kinds = ["with" if reader.aware else "without" for reader in (log, table)]
-        raise InputError(
-            f"Times are {kinds[0]} a zone in events and {kinds[1]} one in conversion_events. "
-            "Hint: bring both to UTC."
-        )
-
-
-def _joint_labels(name: str, log: _Reader, table: _Reader) -> tuple[Any, ...]:
-    """Return the labels of an attribute over both tables; at least one must have it."""
-    readers = [log] if table is log else [log, table]
-    found = [c for c in (reader.labels(name) for reader in readers) if c is not None]
-    if not found:
-        log.require(name)
-    return Coded.concat(found).labels
-
-
-class _Reader:
+class Reader:
     """What the two tables have in common: users, times, conversions, attributes."""
 
     what = "events"
@@ -186,6 +91,12 @@ class _Reader:
         return self._labels[name]
 
     @cached_property
+    def types(self) -> Coded | None:
+        """The type of conversion of each row, or None where there is no such column."""
+        name = self.spec.conversion_type
+        return columns.text_codes(self.arrow[name]) if name and self.has(name) else None
+
+    @cached_property
     def count(self) -> FloatArray:
         """How often each row converts, checked."""
         name = self.spec.conversion
@@ -232,10 +143,9 @@ class _Reader:
         spec = self.spec
         self.require(spec.conversion_type)
         _ = self.value
-        types = self.labels(spec.conversion_type)
-        if types is not None:
+        if self.types is not None:
             self.filter.refuse(
-                (types.codes < 0) & (self.count > 0),
+                (self.types.codes < 0) & (self.count > 0),
                 "conversions_without_type",
                 f"a conversion without a type in column {spec.conversion_type!r}",
                 "give each conversion a type, or on_invalid='drop'.",
@@ -297,7 +207,7 @@ class _Reader:
         )
 
 
-class _ConversionReader(_Reader):
+class ConversionReader(Reader):
     """A table of conversions of its own; each row is one unless it has the count column."""
 
     what = "conversion_events"
@@ -308,7 +218,7 @@ class _ConversionReader(_Reader):
             self.__dict__["count"] = np.ones(self.n_rows)
 
 
-class _EventReader(_Reader):
+class EventReader(Reader):
     """The log of touches, and of conversions too unless they have a table of their own."""
 
     def __init__(

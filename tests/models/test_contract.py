@@ -304,6 +304,12 @@ def test_separable_models_share_out_refunds_like_sales(model):
     assert sum(expected.values()) == pytest.approx(-10)
 
 
+@pytest.mark.parametrize("model", SEPARABLE, ids=lambda model: model.name)
+def test_separable_models_share_out_value_that_came_without_a_conversion(model):
+    rows = [Row(("a",), 0, 1, -3.0), Row(("b",), 1, 0, 5.0)]
+    assert credit(model, journeys_of(rows), "value") == {"a": -3, "b": 5}
+
+
 # --- the same bits every time --------------------------------------------------------------
 
 
