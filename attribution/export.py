@@ -36,10 +36,16 @@ def journeys_frame(journeys: Journeys) -> pd.DataFrame:
     if journeys.times is not None:
         times = pd.to_datetime(journeys.times, unit="us", utc=True).to_numpy()
         columns["times"] = _lists(times, journeys)
-    for name, coded in journeys.journey_attributes.items():
-        columns[name] = coded.to_numpy()
-    for name, coded in journeys.touch_attributes.items():
-        columns[name] = _lists(coded.to_numpy(), journeys)
+    attributes: list[tuple[str, Any]] = [
+        *((name, coded.to_numpy()) for name, coded in journeys.journey_attributes.items()),
+        *((k, _lists(c.to_numpy(), journeys)) for k, c in journeys.touch_attributes.items()),
+    ]
+    for name, column in attributes:
+        if name in columns:
+            raise InputError(
+                f"Two columns would be named {name!r}. Hint: rename the attribute before ingestion."
+            )
+        columns[name] = column
     return pd.DataFrame(columns)
 
 
@@ -49,7 +55,7 @@ def paths_frame(journeys: Journeys, min_count: float | None, separator: str) -> 
 
     mark = separator.strip() or separator
     for name in journeys.channels:
-        if mark in name:
+        if mark in name or _overlaps(name, separator):
             raise InputError(
                 f"Channel {name!r} contains the separator {mark!r}. Hint: choose another one with "
                 "separator=, or rename the channel."
@@ -64,11 +70,19 @@ def paths_frame(journeys: Journeys, min_count: float | None, separator: str) -> 
     frame["nulls"] = merged.nulls
     count = frame["conversions"] + frame["nulls"]
     if min_count is not None:
-        frame["path"] = frame["path"].where(count >= min_count, OTHER)
+        stays = (count >= min_count) | (frame["path"] == "")
+        frame["path"] = frame["path"].where(stays, OTHER)
         frame = frame.groupby("path", as_index=False).sum()
         count = frame["conversions"] + frame["nulls"]
     order = np.lexsort((frame["path"].to_numpy(dtype=object).astype(str), -count.to_numpy()))
     return frame.iloc[order].reset_index(drop=True)
+
+
+def _overlaps(name: str, separator: str) -> bool:
+    """Tell whether a separator could be read a letter too early or too late beside the name."""
+    if separator != separator.strip() or len(separator) == 1:
+        return False
+    return (name + separator).find(separator) < len(name) or separator in (separator + name)[1:]
 
 
 def _lists(values: Any, journeys: Journeys) -> list[Any]:

@@ -158,15 +158,20 @@ class Journeys(Immutable):
         """Number of journeys: conversions plus nulls over all rows."""
         return float(self.conversions.sum() + self.nulls.sum())
 
-    @property
+    @cached_property
     def lengths(self) -> IntArray:
-        """Number of touches of each row, shape (n_rows,)."""
-        return np.diff(self.offsets)
+        """Number of touches of each row, shape (n_rows,). Computed once."""
+        return read_only(np.diff(self.offsets))
 
     @property
     def rows(self) -> IntArray:
         """Row of each touch, shape (n_touches,)."""
         return row_index(self.offsets)
+
+    @property
+    def has_ages(self) -> bool:
+        """Whether the touches have an age."""
+        return self.given_ages is not None or (self.times is not None and self.ends is not None)
 
     @property
     def ages(self) -> FloatArray | None:
@@ -179,11 +184,8 @@ class Journeys(Immutable):
 
     @cached_property
     def converting(self) -> Journeys:
-        """The rows that have touches and an outcome; all that a rule needs. Computed once."""
-        outcome = self.conversions > 0
-        if self.values is not None:
-            outcome = outcome | (self.values != 0)
-        outcome = outcome & (self.lengths > 0)
+        """The rows that have touches and convert; all that a rule needs. Computed once."""
+        outcome = (self.conversions > 0) & (self.lengths > 0)
         return self if outcome.all() else self.select(outcome)
 
     @cached_property
@@ -534,3 +536,5 @@ def _check_shapes(j: Journeys) -> None:
             raise InputError(f"{name} must be finite.")
         if column is not None and name != "values" and (column < 0).any():
             raise InputError(f"{name} must not be negative.")
+    if j.values is not None and (j.values[j.conversions == 0] != 0).any():
+        raise InputError("values must be 0 where there is no conversion.")

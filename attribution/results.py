@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -62,6 +63,7 @@ class Attribution(Immutable):
         super().__post_init__()
         extra = {name: _frozen(column) for name, column in self.extra.items()}
         object.__setattr__(self, "extra", FrozenDict(extra))
+        object.__setattr__(self, "details", _freeze(self.details))
 
     @classmethod
     def of(
@@ -137,7 +139,9 @@ class Attribution(Immutable):
         InputError
             If it is something else, or of a newer schema.
         """
-        return cls._from_dict(_open(text, "attribution"))
+        items = _open(text, "attribution")
+        with _whole("attribution"):
+            return cls._from_dict(items)
 
     def _as_dict(self) -> dict[str, Any]:
         return {
@@ -151,7 +155,7 @@ class Attribution(Immutable):
             "unattributed_value": self.unattributed_value,
             "baseline": self.baseline,
             "extra": {name: _numbers(column) for name, column in self.extra.items()},
-            "details": dict(self.details),
+            "details": _thaw(self.details),
         }
 
     @classmethod
@@ -297,12 +301,13 @@ class Comparison(Immutable):
             If it is something else, or of a newer schema.
         """
         items = _open(text, "comparison")
-        results = items["attributions"].items()
-        return cls(
-            attributions={name: Attribution._from_dict(each) for name, each in results},
-            kinds=items["kinds"],
-            skipped=items["skipped"],
-        )
+        with _whole("comparison"):
+            results = items["attributions"].items()
+            return cls(
+                attributions={name: Attribution._from_dict(each) for name, each in results},
+                kinds=items["kinds"],
+                skipped=items["skipped"],
+            )
 
 
 def share(credit: FloatArray) -> FloatArray:
@@ -315,6 +320,29 @@ def _frozen(column: FloatArray) -> FloatArray:
     from attribution.arrays import own
 
     return own(np.asarray(column, dtype=np.float64))
+
+
+@contextmanager
+def _whole(kind: str) -> Iterator[None]:
+    """Turn what a missing or wrong entry causes into an error that says so."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"This {kind} is damaged: {error}.") from error
+
+
+def _freeze(value: Any) -> Any:
+    """Make lists tuples and mappings frozen, all the way down."""
+    if isinstance(value, Mapping):
+        return FrozenDict({name: _freeze(each) for name, each in value.items()})
+    return tuple(map(_freeze, value)) if isinstance(value, list | tuple) else value
+
+
+def _thaw(value: Any) -> Any:
+    """Undo `_freeze` for JSON."""
+    if isinstance(value, Mapping):
+        return {name: _thaw(each) for name, each in value.items()}
+    return list(map(_thaw, value)) if isinstance(value, tuple) else value
 
 
 def _escape(text: str) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import numpy as np
+import numpy.typing as npt
 
 from attribution.arrays import Array, BoolArray, FloatArray, IntArray
 from attribution.segments import group, keep_entries, offsets_of, ranges
 
 FOREVER = np.int64(2**62)
+HASH_BITS = 16  # at least so many of a user's hash are sorted with the time
 
 
 @dataclass(frozen=True)
@@ -85,28 +87,55 @@ def pick(column: Array, index: IntArray | BoolArray) -> Array:
 def sort_events(events: Events) -> Events:
     """Sort by user, time, touch before conversion, order, name and attributes.
 
-    Two passes sort by user and time; only simultaneous events are then sorted by the rest, at
-    last by lookback, count and value: no order of the input shows.
+    Users come in the order of a hash. Only simultaneous events are sorted by the rest, at last by
+    lookback, count and value: no order of the input shows.
     """
-    index = np.argsort(events.time)
-    index = index[np.argsort(events.user[index], kind="stable")]
-    follows = ~(changes(events.user[index]) | changes(events.time[index]))
-    tied = np.flatnonzero(follows | np.append(follows[1:], False))
-    if len(tied):
-        joint = events.take(index[tied])
-        keys = [
-            joint.window,
-            joint.value,
-            joint.count,
-            *joint.attributes[::-1],
-            joint.code,
-            joint.order,
-            joint.is_conversion,
-            joint.time,
-            joint.user,
-        ]
-        index[tied] = index[tied][np.lexsort([key for key in keys if key.strides != (0,)])]
+    index = by_user_and_time(events.user, events.time)
+    starts = changes(events.user[index]) | changes(events.time[index])
+    _sort_ties(index, starts, [events.is_conversion])
+    starts |= changes(events.is_conversion[index])
+    rest = [events.window, events.value, events.count, *events.attributes[::-1]]
+    _sort_ties(index, starts, [*rest, events.code, events.order])
     return events.take(index)
+
+
+def _sort_ties(index: IntArray, starts: BoolArray, keys: list[Array]) -> None:
+    """Sort the index in place by keys, the last first, within each run from start to start."""
+    tied = np.flatnonzero(~starts | np.append(~starts[1:], False))
+    if len(tied):
+        among = index[tied]
+        varying = [key[among] for key in keys if key.strides != (0,)]
+        index[tied] = among[np.lexsort([*varying, np.cumsum(starts)[tied]])]
+
+
+def by_user_and_time(user: IntArray, time: IntArray) -> IntArray:
+    """Return an index that sorts by some hash of the user, user and time.
+
+    One integer holds as much of the hash as fits beside the time and is sorted at once; users
+    that share it, and times too far apart to fit, are then sorted with care.
+    """
+    if not len(user):
+        return np.zeros(0, dtype=np.int64)
+    since = time - time.min()
+    time_bits = min(int(since.max()).bit_length(), 63 - HASH_BITS)
+    coarse = max(0, int(since.max()).bit_length() - time_bits)
+    spread = mixed(user)  # users of one block share its highest bits: spread once more
+    spread = (spread ^ (spread >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    place = (spread >> np.uint64(1 + time_bits)).view(np.int64)
+    index = np.argsort((place << time_bits) | (since >> coarse))
+    place, user, time = place[index], user[index], time[index]
+    shared = ~changes(place)
+    wrong = shared & (changes(user) | np.append(False, time[1:] < time[:-1]))
+    if wrong.any():
+        run = np.cumsum(~shared)
+        again = np.flatnonzero(np.isin(run, run[wrong]))
+        index[again] = index[again][np.lexsort((time[again], user[again], place[again]))]
+    return index
+
+
+def mixed(user: IntArray) -> npt.NDArray[np.uint64]:
+    """Spread the keys of users over all 64 bits, the highest bits best."""
+    return user.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
 
 
 def first_of_sessions(events: Events, options: Options) -> BoolArray:

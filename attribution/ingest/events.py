@@ -30,6 +30,7 @@ from attribution.ingest.cutting import (
     cut,
     filter_rows,
     first_of_sessions,
+    mixed,
     sort_events,
 )
 from attribution.ingest.log import Log, read_log
@@ -39,7 +40,7 @@ from attribution.progress import progress
 from attribution.segments import offsets_of
 from attribution.spec import EventSpec
 
-BLOCK = 40_000
+BLOCK = 50_000
 TIE_WARNING = 0.01
 
 
@@ -112,8 +113,7 @@ def spread(users: IntArray, bits: int) -> list[IntArray]:
     """Return for each of 2**bits blocks the index of its users' events, in order."""
     if bits == 0:
         return [np.arange(len(users))]
-    mixed = users.astype(np.int64).view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    block = (mixed >> np.uint64(64 - bits)).astype(np.uint16)
+    block = (mixed(users) >> np.uint64(64 - bits)).astype(np.uint8 if bits <= 8 else np.uint16)
     order = np.argsort(block, kind="stable")
     return np.split(order, np.cumsum(np.bincount(block, minlength=2**bits))[:-1])
 

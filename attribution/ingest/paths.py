@@ -171,7 +171,13 @@ def _is_number(frame: Any, name: Any) -> bool:
 
 
 def _warn_of_separator(journeys: Journeys, separator: str) -> None:
-    """Warn when no path was cut anywhere: then the separator is probably another one."""
+    """Warn when no path was cut anywhere, or names end in half an arrow: wrong separator."""
+    half = [name for name in journeys.channels if name.endswith(("-", "="))]
+    if half and separator == ">":
+        warn(
+            f"Channel {half[0]!r} ends with {half[0][-1]!r}: is the separator "
+            f"{half[0][-1] + separator!r}? Hint: separator= names what stands between two channels."
+        )
     if len(journeys.channels) > 1 and (journeys.lengths <= 1).all():
         warn(
             f"No path contains the separator {separator!r}: every path is one channel, such as "

@@ -33,14 +33,14 @@ class Model(ABC):
         journeys with and without a channel convert.
     separable
         Whether the credit of a journey depends on that journey alone.
-    needs_ages
-        Whether touches must have an age.
+    needs
+        What the journeys must have: "ages".
     """
 
     key: ClassVar[str]
     kind: ClassVar[Kind]
     separable: ClassVar[bool]
-    needs_ages: ClassVar[bool] = False
+    needs: ClassVar[tuple[Literal["ages"], ...]] = ()
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ class Model(ABC):
 
     def unmet(self, journeys: Journeys) -> str | None:
         """Return what the journeys lack for this model and the way out, or None."""
-        if self.needs_ages and journeys.ages is None:
+        if "ages" in self.needs and not journeys.has_ages:
             return (
                 f"{type(self).__name__} needs the age of each touch; these journeys have none. "
                 "Hint: build them with from_events, or use PositionBased."

@@ -14,9 +14,9 @@ with value per visit in place of b the same formula gives the loss of value. Bec
 that enters a state leaves it, v and P follow from the counts alone, without a solve. The removal
 effect is loss / P; effects do not sum to 1. Self-loops of the chain change nothing.
 
-A factorisation costs n_states^3 operations whatever the chain. A chain of many states and few
-sets is walked step by step instead, for all sets at once and with a bound on the error. (Sparse
-factorisation is no help: the chains of real journeys fill in.)
+A factorisation costs n_states^3 operations whatever the chain. A chain whose journeys are short
+for its size is walked step by step instead, for all sets at once and with a bound on the error.
+(Sparse factorisation is no help: the chains of real journeys fill in.)
 
 Source: Kemeny and Snell (1960), Finite Markov chains.
 """
@@ -30,13 +30,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attribution.arrays import FloatArray, IntArray
+from attribution.progress import progress
 from attribution.statistics import TransitionCounts
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 ALWAYS_DENSE, DENSE_STATES = 500, 12_000  # milliseconds; a matrix of 1.2 GB
-PASSES, SPARSE_PENALTY = 100, 25  # typical steps of a journey; cost of a sparse operation
+SPARSE_PENALTY = 25  # cost of a sparse operation in dense ones
 TOLERANCE = 1e-12
 BLOCK = 256
 
@@ -54,7 +55,7 @@ class Chain:
     reward
         Expected reward per visit, shape (n_states, n_rewards): conversions, and value.
     ceiling
-        Largest reward that a journey can expect from any state, shape (n_rewards,).
+        Largest reward that can still be expected from any state, shape (n_rewards,).
     """
 
     transitions: csr_array[Any]
@@ -108,13 +109,16 @@ def removal_effects(chain: Chain, groups: Sequence[IntArray]) -> tuple[FloatArra
         were found: "dense" factorisation or "iterative", whichever should be faster.
     """
     total = chain.visits @ chain.reward
-    n_states, n_groups = len(chain.visits), len(groups)
-    iterative = 2 * chain.transitions.nnz * n_groups * PASSES * SPARSE_PENALTY
-    cheaper = n_states <= DENSE_STATES and 8 / 3 * n_states**3 <= iterative
-    solver = "dense" if cheaper or n_states <= ALWAYS_DENSE else "iterative"
-    losses = dense_losses if solver == "dense" else iterative_losses
-    effects = np.zeros((n_groups, len(total)))
-    np.divide(losses(chain, groups), total, out=effects, where=total > 0)
+    n_states = len(chain.visits)
+    step = 2 * chain.transitions.nnz * len(groups) * SPARSE_PENALTY
+    longest = 8 / 3 * n_states**3 / max(step, 1) if n_states <= DENSE_STATES else np.inf
+    steps = None if n_states <= ALWAYS_DENSE else walking_steps(chain, longest)
+    if steps is None:
+        losses, solver = dense_losses(chain, groups), "dense"
+    else:
+        losses, solver = iterative_losses(chain, groups, steps), "iterative"
+    effects = np.zeros((len(groups), len(total)))
+    np.divide(losses, total, out=effects, where=total > 0)
     return np.clip(effects, 0.0, 1.0), solver
 
 
@@ -148,12 +152,34 @@ def dense_losses(chain: Chain, groups: Sequence[IntArray]) -> FloatArray:
     return losses
 
 
-def iterative_losses(chain: Chain, groups: Sequence[IntArray]) -> FloatArray:
+def walking_steps(chain: Chain, longest: float = np.inf) -> int | None:
+    """Return after how many steps too little is left to matter, or None after more than `longest`.
+
+    After k steps the mass still walking bounds what further steps can add: mass times
+    `Chain.ceiling`. It must fall below TOLERANCE times the total reward. Removed states only
+    shrink the mass, so one bound serves every removal.
+    """
+    jumps, _ = _without_loops(chain)
+    backward = jumps.T.tocsr()
+    small = TOLERANCE * (chain.visits @ chain.reward)
+    steps, mass = 0, chain.starts
+    while (mass.sum() * chain.ceiling > small).any():
+        if steps >= longest:
+            return None
+        mass = backward @ mass
+        steps += 1
+    return steps
+
+
+def iterative_losses(chain: Chain, groups: Sequence[IntArray], steps: int) -> FloatArray:
     """Return P - P(without G) for each group of states G, by summing over the steps of journeys.
 
-    All groups of a block walk at once. After k steps the mass still walking bounds what further
-    steps can add: mass times `Chain.ceiling`. Steps end when that is below TOLERANCE times the
-    total reward. Removed states only shrink the mass, so one bound serves every group.
+    Parameters
+    ----------
+    chain, groups
+        See `removal_effects`.
+    steps
+        See `walking_steps`.
 
     Returns
     -------
@@ -161,33 +187,30 @@ def iterative_losses(chain: Chain, groups: Sequence[IntArray]) -> FloatArray:
         Shape (n_groups, n_rewards); in units of the reward.
     """
     n_states, n_rewards = chain.reward.shape
-    total = chain.visits @ chain.reward
-    staying = chain.transitions.diagonal()
-    away = chain.transitions.copy()
-    away.setdiag(0.0)
-    leave = 1.0 / (1.0 - staying)
-    away = (away.multiply(leave[:, None])).tocsr()
-    reward = chain.reward * leave[:, None]
-    backward = away.T.tocsr()
-    steps, mass = 0, chain.starts
-    while (mass.sum() * chain.ceiling > TOLERANCE * total).any():
-        mass = backward @ mass
-        steps += 1
+    jumps, reward = _without_loops(chain)
     losses = np.zeros((len(groups), n_rewards))
-    for start, members in _blocks(groups):
+    total = chain.visits @ chain.reward
+    for start, members in progress(list(_blocks(groups)), None, "removals"):
         states, column = _members(members)
-        stays = np.ones((n_states, len(members), n_rewards))
-        stays[states, column] = 0.0
-        gain = (reward[:, None, :] * stays).reshape(n_states, -1)
-        keep = stays.reshape(n_states, -1)
-        h = gain.copy()
+        gain = np.repeat(reward[:, None, :], len(members), axis=1)
+        gain[states, column] = 0.0
+        gain = gain.reshape(n_states, -1)
+        h = gain
         for _ in range(steps):
-            h = away @ h
-            h *= keep
+            h = jumps @ h
+            h.reshape(n_states, -1, n_rewards)[states, column] = 0.0
             h += gain
         kept = (chain.starts @ h).reshape(len(members), n_rewards)
         losses[start : start + len(members)] = total - kept
     return losses
+
+
+def _without_loops(chain: Chain) -> tuple[csr_array[Any], FloatArray]:
+    """Return transitions and rewards of the chain that counts each stay in a state once."""
+    leave = 1.0 / (1.0 - chain.transitions.diagonal())
+    jumps = chain.transitions.copy()
+    jumps.setdiag(0.0)
+    return jumps.multiply(leave[:, None]).tocsr(), chain.reward * leave[:, None]
 
 
 def _blocks(groups: Sequence[IntArray]) -> Iterator[tuple[int, Sequence[IntArray]]]:

@@ -10,6 +10,7 @@ Source: Anderl, Becker, von Wangenheim and Schumann (2016), Mapping the customer
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,7 +43,7 @@ class Markov(Model):
     Raises
     ------
     InputError
-        If `order` is not a positive whole number; on solving, if there is negative value.
+        If `order` is not a positive whole number; on use, if there is negative value.
 
     Examples
     --------
@@ -65,11 +66,23 @@ class Markov(Model):
     order: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.order, bool) or not isinstance(self.order, int) or self.order < 1:
+        if isinstance(self.order, bool) or not isinstance(self.order, Integral) or self.order < 1:
             raise InputError(f"order={self.order!r} is not a positive whole number. Hint: order=1.")
+        object.__setattr__(self, "order", int(self.order))
 
     def summarize(self, journeys: Journeys) -> TransitionCounts:
-        """Count the transitions."""
+        """Count the transitions.
+
+        Raises
+        ------
+        InputError
+            If there is negative value.
+        """
+        if journeys.values is not None and (journeys.values < 0).any():
+            raise InputError(
+                "A Markov chain cannot share out negative value (refunds). Hint: attribute refunds "
+                "separately, or leave this model out with exclude=['markov']."
+            )
         conversions, values = split_equally(journeys)
         weight = np.repeat(journeys.conversions + journeys.nulls, journeys.lengths)
         return TransitionCounts(
@@ -96,11 +109,6 @@ class Markov(Model):
         if not isinstance(statistic, TransitionCounts):
             raise InputError(f"{self.name} needs TransitionCounts, not {type(statistic).__name__}.")
         totals = statistic.totals
-        if statistic.values is not None and (statistic.values < 0).any():
-            raise InputError(
-                "A Markov chain cannot share out negative value (refunds). Hint: attribute refunds "
-                "separately, or leave this model out with exclude=['markov']."
-            )
         if statistic.conversions.any() and not statistic.nulls.any():
             warn(
                 "There are no journeys without conversion, so the chain always converts (base rate "

@@ -8,7 +8,7 @@ journey sum to 1, and repeated touches of a channel count each.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -223,7 +223,7 @@ class TimeDecay(SeparableModel):
 
     key: ClassVar[str] = "time_decay"
     kind: ClassVar[Kind] = "rule"
-    needs_ages: ClassVar[bool] = True
+    needs: ClassVar[tuple[Literal["ages"], ...]] = ("ages",)
     half_life: Duration = "7D"
 
     def __post_init__(self) -> None:

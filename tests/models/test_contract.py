@@ -25,7 +25,7 @@ ALL = [
     Markov(order=3),
 ]
 SEPARABLE = [model for model in ALL if model.separable]
-UNTIMED = [model for model in ALL if not model.needs_ages]
+UNTIMED = [model for model in ALL if not model.needs]
 ONE_OUTCOME = ("conversions", "value")
 
 few = settings(max_examples=12)  # for each of the models
@@ -302,12 +302,6 @@ def test_separable_models_share_out_refunds_like_sales(model):
     expected = {c: -x for c, x in credit(model, journeys_of(sold), "value").items()}
     assert credit(model, journeys_of(rows), "value") == expected
     assert sum(expected.values()) == pytest.approx(-10)
-
-
-@pytest.mark.parametrize("model", SEPARABLE, ids=lambda model: model.name)
-def test_separable_models_share_out_value_that_came_without_a_conversion(model):
-    rows = [Row(("a",), 0, 1, -3.0), Row(("b",), 1, 0, 5.0)]
-    assert credit(model, journeys_of(rows), "value") == {"a": -3, "b": 5}
 
 
 # --- the same bits every time --------------------------------------------------------------
