@@ -24,8 +24,9 @@ def read_only(array: Array) -> Array:
 
 
 def own(array: Array) -> Array:
-    """Return the array if it is read-only and nobody else's, else a read-only copy."""
-    if not array.flags.writeable and array.base is None:
+    """Return the array if nobody can write to it, also as a part of another, else a copy."""
+    owner = array if array.base is None else array.base
+    if isinstance(owner, np.ndarray) and not (array.flags.writeable or owner.flags.writeable):
         return array
     return read_only(np.array(array))
 
@@ -71,8 +72,8 @@ class FrozenDict(Mapping[str, V], Generic[V]):
 class Immutable:
     """Mixin of frozen dataclasses whose fields may be arrays or mappings.
 
-    Arrays become read-only copies (no copy is made of an array that is read-only and owns its
-    data), mappings become `FrozenDict`.
+    Arrays become read-only copies (no copy is made where nobody can write to the data), mappings
+    become `FrozenDict`.
     """
 
     def __post_init__(self) -> None:
@@ -118,8 +119,8 @@ class Coded(Immutable):
     def __len__(self) -> int:
         return len(self.codes)
 
-    def take(self, index: Array) -> Coded:
-        """Return the entries at an integer or boolean index; labels stay."""
+    def take(self, index: Array | slice) -> Coded:
+        """Return the entries at an integer or boolean index or slice; labels stay."""
         return Coded(read_only(self.codes[index]), self.labels)
 
     def to_numpy(self) -> npt.NDArray[np.object_]:

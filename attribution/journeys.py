@@ -11,6 +11,7 @@ import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from attribution.summary import Summary
 
+PART = 2_000_000
 PER_TOUCH = ("codes", "times", "given_ages", "touch_ids")
 PER_ROW = ("conversions", "nulls", "values", "ends", "users", "conversion_types")
 KINDS = {
@@ -203,11 +205,25 @@ class Journeys(Immutable):
         touches, offsets = take_rows(self.offsets, rows)
         return self._replace(touches, rows, offsets)
 
+    def parts(self, n_touches: int = PART) -> Iterator[Journeys]:
+        """Cut into consecutive rows of about so many touches each; nothing is copied."""
+        bounds = np.searchsorted(self.offsets, np.arange(n_touches, len(self.codes), n_touches))
+        cuts = np.unique([0, *bounds.tolist(), len(self)]).tolist()
+        if len(cuts) <= 2:
+            yield self
+            return
+        for first, last in pairwise(cuts):
+            touches = slice(int(self.offsets[first]), int(self.offsets[last]))
+            offsets = self.offsets[first : last + 1] - self.offsets[first]
+            yield self._replace(touches, slice(first, last), offsets)
+
     def keep_touches(self, keep: Array) -> Journeys:
         """Return the same rows with only the marked touches, mask of shape (n_touches,)."""
         return self._replace(keep, None, keep_entries(self.offsets, keep))
 
-    def _replace(self, touches: Array, rows: Array | None, offsets: IntArray) -> Journeys:
+    def _replace(
+        self, touches: Array | slice, rows: Array | slice | None, offsets: IntArray
+    ) -> Journeys:
         """Index every column by touch and, unless None, by row."""
         changes: dict[str, Any] = {"offsets": read_only(offsets)}
         for names, index in ((PER_TOUCH, touches), (PER_ROW, rows)):
@@ -518,7 +534,7 @@ def _check_shapes(j: Journeys) -> None:
     """Refuse columns that do not fit together, and figures that are no counts."""
     if list(j.channels) != sorted(set(j.channels)):
         raise InputError("channels must be sorted and distinct.")
-    if len(j.offsets) < 1 or j.offsets[0] != 0 or (np.diff(j.offsets) < 0).any():
+    if len(j.offsets) < 1 or j.offsets[0] != 0 or (j.offsets[1:] < j.offsets[:-1]).any():
         raise InputError("offsets must start at 0 and never fall.")
     if j.offsets[-1] != len(j.codes):
         raise InputError(f"offsets end at {j.offsets[-1]}, but there are {len(j.codes)} codes.")
@@ -536,5 +552,5 @@ def _check_shapes(j: Journeys) -> None:
             raise InputError(f"{name} must be finite.")
         if column is not None and name != "values" and (column < 0).any():
             raise InputError(f"{name} must not be negative.")
-    if j.values is not None and (j.values[j.conversions == 0] != 0).any():
+    if j.values is not None and ((j.values != 0) & (j.conversions == 0)).any():
         raise InputError("values must be 0 where there is no conversion.")

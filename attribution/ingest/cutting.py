@@ -90,8 +90,7 @@ def sort_events(events: Events) -> Events:
     Users come in the order of a hash. Only simultaneous events are sorted by the rest, at last by
     lookback, count and value: no order of the input shows.
     """
-    index = by_user_and_time(events.user, events.time)
-    starts = changes(events.user[index]) | changes(events.time[index])
+    index, starts = by_user_and_time(events.user, events.time)
     _sort_ties(index, starts, [events.is_conversion])
     starts |= changes(events.is_conversion[index])
     rest = [events.window, events.value, events.count, *events.attributes[::-1]]
@@ -108,29 +107,40 @@ def _sort_ties(index: IntArray, starts: BoolArray, keys: list[Array]) -> None:
         index[tied] = among[np.lexsort([*varying, np.cumsum(starts)[tied]])]
 
 
-def by_user_and_time(user: IntArray, time: IntArray) -> IntArray:
-    """Return an index that sorts by some hash of the user, user and time.
+def by_user_and_time(user: IntArray, time: IntArray) -> tuple[IntArray, BoolArray]:
+    """Sort by some hash of the user, user and time.
 
     One integer holds as much of the hash as fits beside the time and is sorted at once; users
     that share it, and times too far apart to fit, are then sorted with care.
+
+    Returns
+    -------
+    index, starts
+        The sorting index, and a mask of the sorted events that have another user or time than
+        the one before.
     """
     if not len(user):
-        return np.zeros(0, dtype=np.int64)
+        return np.zeros(0, dtype=np.int64), np.ones(0, dtype=bool)
     since = time - time.min()
     time_bits = min(int(since.max()).bit_length(), 63 - HASH_BITS)
     coarse = max(0, int(since.max()).bit_length() - time_bits)
     spread = mixed(user)  # users of one block share its highest bits: spread once more
     spread = (spread ^ (spread >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     place = (spread >> np.uint64(1 + time_bits)).view(np.int64)
-    index = np.argsort((place << time_bits) | (since >> coarse))
-    place, user, time = place[index], user[index], time[index]
-    shared = ~changes(place)
-    wrong = shared & (changes(user) | np.append(False, time[1:] < time[:-1]))
-    if wrong.any():
-        run = np.cumsum(~shared)
-        again = np.flatnonzero(np.isin(run, run[wrong]))
-        index[again] = index[again][np.lexsort((time[again], user[again], place[again]))]
-    return index
+    key = (place << time_bits) | (since >> coarse)
+    index = np.argsort(key)
+    key, sorted_user = key[index], user[index]
+    starts, alone = changes(key), changes(key >> time_bits)
+    wrong = ~alone & changes(sorted_user)
+    if coarse:
+        wrong[1:] |= ~alone[1:] & (np.diff(time[index]) < 0)
+    if coarse or wrong.any():
+        run = np.cumsum(alone)
+        again = np.flatnonzero((np.bincount(run[wrong], minlength=run[-1] + 1) > 0)[run])
+        among = index[again]
+        index[again] = among[np.lexsort((time[among], user[among], run[again]))]
+        starts = changes(user[index]) | changes(time[index])
+    return index, starts
 
 
 def mixed(user: IntArray) -> npt.NDArray[np.uint64]:

@@ -113,7 +113,9 @@ def spread(users: IntArray, bits: int) -> list[IntArray]:
     """Return for each of 2**bits blocks the index of its users' events, in order."""
     if bits == 0:
         return [np.arange(len(users))]
-    block = (mixed(users) >> np.uint64(64 - bits)).astype(np.uint8 if bits <= 8 else np.uint16)
+    block = mixed(users)
+    block >>= np.uint64(64 - bits)
+    block = block.astype(np.uint8 if bits <= 8 else np.uint16)
     order = np.argsort(block, kind="stable")
     return np.split(order, np.cumsum(np.bincount(block, minlength=2**bits))[:-1])
 
@@ -153,7 +155,7 @@ def _block(
         times=events.time[rows.touch],
         touch_ids=rows.touch,
         touch_attributes=events.attributes[per_touch][:, rows.touch],
-        lengths=np.diff(rows.offsets),
+        lengths=np.diff(rows.offsets).astype(np.int32),
         end=rows.end,
         user=rows.user,
         count=rows.count,

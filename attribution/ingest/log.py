@@ -61,6 +61,7 @@ def read_log(events: Any, conversion_events: Any, spec: EventSpec) -> Log:
         code=None if types is None else types.codes,
         count=table.count,
         value=table.value,
+        window=np.broadcast_to(window[:1], table.n_rows),
     )
     audit["rows_read"] = float(log.n_rows + (0 if table is log else table.n_rows))
     audit["touches_read"] = float(len(touches.user))

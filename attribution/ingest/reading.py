@@ -201,7 +201,7 @@ class Reader:
         return Table(
             user=chosen(self.user),
             time=chosen(self.time),
-            code=zeros if code is None else chosen(code),
+            code=np.zeros(len(source), dtype=np.int32) if code is None else chosen(code),
             attributes=matrix,
             **optional,
         )

@@ -128,7 +128,7 @@ class Model(ABC):
 
 
 def parts_of(journeys: Journeys | Iterable[Journeys]) -> Iterable[Journeys]:
-    """Return the parts of a stream; journeys in memory are one part.
+    """Return the parts of a stream, or of journeys in memory, small enough for fast memory.
 
     Raises
     ------
@@ -136,10 +136,10 @@ def parts_of(journeys: Journeys | Iterable[Journeys]) -> Iterable[Journeys]:
         If it is neither, or a part (once it is read) is something else.
     """
     if isinstance(journeys, Journeys):
-        return [journeys]
+        return journeys.parts()
     if not isinstance(journeys, Iterable) or isinstance(journeys, str) or hasattr(journeys, "iloc"):
         return [_checked(journeys)]
-    return map(_checked, journeys)
+    return (part for each in journeys for part in _checked(each).parts())
 
 
 def _checked(part: object) -> Journeys:
