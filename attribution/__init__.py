@@ -3,6 +3,7 @@
 Events or paths become `Journeys`; a model attributes them; `compare` puts models side by side.
 """
 
+from attribution import datasets
 from attribution.compare import compare
 from attribution.errors import (
     AttributionError,
@@ -51,4 +52,5 @@ __all__ = [
     "TimeDecay",
     "Touchpoint",
     "compare",
+    "datasets",
 ]

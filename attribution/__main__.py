@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in PATH_COLUMNS.items():
         paths.add_argument(f"--{name}", metavar="COLUMN", help=text)
     paths.add_argument("--separator", metavar="TEXT", help="between two channels (default >)")
+    paths.add_argument("--empty", choices=("raise", "unattributed"), help="paths without channel")
     output = command.add_argument_group("models and output")
     output.add_argument(
         "--models", metavar="NAMES", default=",".join(DEFAULT_MODELS), help=", ".join(MODELS)
@@ -109,22 +111,24 @@ def _parser() -> argparse.ArgumentParser:
         "--of", choices=("conversions", "value"), default="conversions", help="what"
     )
     output.add_argument("--share", action="store_true", default=False, help="shares, not amounts")
-    output.add_argument("--format", choices=("table", "csv", "json"), default="table", help="how")
+    output.add_argument(
+        "--format", choices=("table", "csv", "json"), default="table", help="json holds everything"
+    )
     return parser
 
 
 def _compare(options: argparse.Namespace) -> Comparison:
     """Build journeys from the file, or from the sample, and compare."""
     given = vars(options)
-    exclude = given["exclude"].split(",") if "exclude" in given else None
-    return compare(_journeys(given), models=given["models"].split(","), exclude=exclude)
+    exclude = _listed(given["exclude"]) if "exclude" in given else None
+    return compare(_journeys(given), models=_listed(given["models"]), exclude=exclude)
 
 
 def _journeys(given: Mapping[str, Any]) -> Journeys:
     """Read journeys as the options say."""
     events = {_key(n) for n in (*EVENT_COLUMNS, *EVENT_OPTIONS, *EVENT_SWITCHES)}
     events |= {"conversion_events", "only_type"}
-    paths = {_key(n) for n in PATH_COLUMNS} | {"separator"}
+    paths = {_key(n) for n in PATH_COLUMNS} | {"separator", "empty"}
     if "file" not in given:
         unused = sorted((events | paths | {"events", "paths", "value"}) & set(given))
         if unused:
@@ -147,7 +151,7 @@ def _from_events(file: str, chosen: dict[str, Any]) -> Journeys:
     """Read an event log, and perhaps a table of conversions."""
     only_type = chosen.pop("only_type", None)
     if "channel" in chosen:
-        chosen["channel"] = chosen["channel"].split(",")
+        chosen["channel"] = _listed(chosen["channel"])
     if "lookback" in chosen:
         chosen["lookback"] = _lookback(chosen["lookback"])
     ids = [chosen.get("user", "user_id"), *chosen.get("channel", ["channel"])]
@@ -202,14 +206,16 @@ def read_table(file: str, text: Sequence[str] = ()) -> pa.Table:
             return csv.read_csv(
                 file,
                 parse_options=csv.ParseOptions(delimiter="\t" if kind == ".tsv" else ","),
-                convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=True),
+                convert_options=csv.ConvertOptions(
+                    column_types=types, strings_can_be_null=True, null_values=[""]
+                ),
             )
         if kind in (".parquet", ".pq"):
             return parquet.read_table(file)
         if kind in (".jsonl", ".ndjson", ".json"):
             return json.read_json(file)
     except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
+        reason = re.sub(r"(got \d+).*", r"\1", str(error).splitlines()[0])
         raise InputError(f"{file!r} cannot be read: {reason}") from error
     raise InputError(f"{file!r} has no known ending. Hint: .csv, .tsv, .parquet or .jsonl.")
 
@@ -230,7 +236,9 @@ def _table(comparison: Comparison, of: Any, share: bool) -> str:
     """Return a readable table with its total, what is unattributed, and what kind models are."""
     frame = comparison.to_frame(of, share=share)
     style = "{:.1%}".format if share else "{:,.1f}".format
-    frame.loc["total"] = frame.sum()
+    rows = [*frame.index.to_list(), "total"]
+    numbers = [*frame.to_numpy().tolist(), frame.sum().tolist()]
+    shown = type(frame)(numbers, index=rows, columns=frame.columns)
     first = next(iter(comparison.attributions.values()))
     total = first.total_conversions if of == "conversions" else first.total_value
     left = first.unattributed if of == "conversions" else first.unattributed_value
@@ -239,11 +247,15 @@ def _table(comparison: Comparison, of: Any, share: bool) -> str:
         f"{of} per channel{' (share)' if share else ''}; {total:,.10g} in all, "
         f"of which {left:,.10g} without any touch",
         "",
-        frame.to_string(float_format=style, index_names=False),
+        shown.to_string(float_format=style),
         "",
         f"driven by data: {', '.join(data) or 'none'}; the others are rules of thumb, not evidence",
     ]
     return "\n".join(lines)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
 
 
 def _key(name: str) -> str:

@@ -123,6 +123,11 @@ class Coded(Immutable):
         """Return the entries at an integer or boolean index or slice; labels stay."""
         return Coded(read_only(self.codes[index]), self.labels)
 
+    def place_in(self, labels: tuple[Any, ...]) -> IntArray:
+        """Return the code in other labels of each label, -1 at the end for a missing value."""
+        place = {label: code for code, label in enumerate(labels)}
+        return np.array([*(place[label] for label in self.labels), -1], dtype=np.int32)
+
     def to_numpy(self) -> npt.NDArray[np.object_]:
         """Return the values as an object array, None where missing."""
         lookup = np.empty(len(self.labels) + 1, dtype=object)
@@ -144,11 +149,7 @@ class Coded(Immutable):
         if all(part.labels == parts[0].labels for part in parts):
             return cls(read_only(np.concatenate([p.codes for p in parts])), parts[0].labels)
         labels = tuple(sorted({v for part in parts for v in part.labels}, key=label_order))
-        position = {label: code for code, label in enumerate(labels)}
-        codes = [
-            np.array([position[v] for v in part.labels] + [-1], dtype=np.int32)[part.codes]
-            for part in parts
-        ]
+        codes = [part.place_in(labels)[part.codes] for part in parts]
         return cls(read_only(np.concatenate(codes)), labels)
 
 

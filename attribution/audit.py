@@ -18,6 +18,7 @@ MEANING = {
     "rows_with_infinite_value": "dropped: an infinite value",
     "rows_with_value_but_no_conversion": "dropped: a value without a conversion",
     "conversions_without_type": "dropped: a conversion without its type",
+    "conversions_of_other_types": "dropped: a type that conversion_types lacks",
     "repeated_conversion_ids": "dropped, with their touch: the id of an earlier conversion",
     "touches_without_lookback": "dropped: a type of touch that lookback= does not name",
     "touches_without_channel": "neither channel nor conversion: dropped, or named direct",
@@ -25,7 +26,7 @@ MEANING = {
     "touches_after_observed_until": "left out: after the end of observation",
     "conversions_after_observed_until": "left out: after the end of observation",
     "value_after_observed_until": "left out: after the end of observation",
-    "duplicate_events": "kept: events equal to another in every column that was read",
+    "duplicate_events": "kept: touches and conversions equal to another one",
     "touches_merged_in_sessions": "left out: not the first of their channel and session",
     "touches_older_than_lookback": "in a null journey: a conversion follows, but too late",
     "conversions_cut_off": "unattributed only because an earlier conversion claimed the touches; "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+import numpy as np
+
 from attribution.errors import InputError, nearest, warn
 from attribution.journeys import Journeys
 from attribution.models import DEFAULT_MODELS, MODELS
@@ -26,7 +28,7 @@ def compare(
     models
         Names from `MODELS`, or instances with options of their own.
     exclude
-        Names to leave out.
+        Names to leave out; a name from `MODELS` leaves out all models of that kind.
 
     Returns
     -------
@@ -55,6 +57,8 @@ def compare(
     skipped: dict[str, str] = {}
     empty = True
     for part in parts_of(journeys):
+        if empty:
+            _warn_of_types(part)
         empty = False
         for name, model in chosen.items():
             lack = None if name in skipped else model.unmet(part)
@@ -74,6 +78,15 @@ def compare(
         kinds={name: chosen[name].kind for name in statistics},
         skipped=skipped,
     )
+
+
+def _warn_of_types(journeys: Journeys) -> None:
+    types = journeys.conversion_types
+    if types is not None and len(np.unique(types.codes)) > 1:
+        warn(
+            f"Journeys towards {' and '.join(map(repr, types.labels))} are compared as one kind, "
+            f"so each touch counts for each. Hint: journeys.of_type({types.labels[0]!r})."
+        )
 
 
 def choose(models: Sequence[str | Model], exclude: Collection[str] | None) -> dict[str, Model]:
@@ -100,7 +113,7 @@ def choose(models: Sequence[str | Model], exclude: Collection[str] | None) -> di
     for name in left_out:
         if name not in chosen and name not in MODELS:
             raise InputError(f"Cannot exclude {name!r}.{nearest(name, [*chosen, *MODELS])}")
-        chosen.pop(name, None)
+        chosen = {k: model for k, model in chosen.items() if name not in (k, model.key)}
     if not chosen:
         raise InputError(f"No model is left to compare. There are {', '.join(MODELS)}.")
     return chosen

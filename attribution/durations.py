@@ -37,6 +37,8 @@ def microseconds(duration: Duration, name: str) -> int:
     hint = f"Hint: write a number with a unit, such as {name}='7D' or '30min'."
     if isinstance(duration, int | float) or str(duration).strip().lstrip("+-").isdigit():
         raise InputError(f"{name}={duration!r} has no unit. {hint}")
+    if isinstance(duration, str) and duration.strip().endswith("m"):
+        raise InputError(f"{name}={duration!r} could be minutes or months. {hint}")
     try:
         value = pd.Timedelta(duration)
     except (ValueError, TypeError) as error:

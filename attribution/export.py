@@ -70,6 +70,8 @@ def paths_frame(journeys: Journeys, min_count: float | None, separator: str) -> 
     frame["nulls"] = merged.nulls
     count = frame["conversions"] + frame["nulls"]
     if min_count is not None:
+        if OTHER in merged.channels:
+            raise InputError(f"There is a channel {OTHER!r} already. Hint: rename it.")
         stays = (count >= min_count) | (frame["path"] == "")
         frame["path"] = frame["path"].where(stays, OTHER)
         frame = frame.groupby("path", as_index=False).sum()

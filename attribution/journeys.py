@@ -74,7 +74,8 @@ class Journeys(Immutable):
     ends
         Shape (n_rows,); microseconds: the conversion, or when observation of a null stopped.
     users
-        Shape (n_rows,); a stable 64-bit key of the customer.
+        Shape (n_rows,); a stable 64-bit key of the customer: the id itself where it is an
+        integer, a hash where it is text.
     conversion_types
         Shape (n_rows,); the type of conversion that the row is a journey towards.
     touch_attributes, journey_attributes
@@ -136,7 +137,7 @@ class Journeys(Immutable):
             Touchpoint(
                 self.channels[self.codes[i]],
                 None if self.times is None else _datetime(self.times[i]),
-                {name: c.take(np.array([i])).to_numpy()[0] for name, c in self._touch_columns()},
+                {k: c.take(np.array([i])).to_numpy()[0] for k, c in self.touch_attributes.items()},
             )
             for i in range(first, last)
         ]
@@ -150,10 +151,8 @@ class Journeys(Immutable):
             None if self.ends is None else _datetime(self.ends[row]),
             None if types is None else types.take(at).to_numpy()[0],
             {name: c.take(at).to_numpy()[0] for name, c in self.journey_attributes.items()},
+            float(self.nulls[row]),
         )
-
-    def _touch_columns(self) -> Iterable[tuple[str, Coded]]:
-        return self.touch_attributes.items()
 
     @property
     def n_journeys(self) -> float:
@@ -206,7 +205,18 @@ class Journeys(Immutable):
         return self._replace(touches, rows, offsets)
 
     def parts(self, n_touches: int = PART) -> Iterator[Journeys]:
-        """Cut into consecutive rows of about so many touches each; nothing is copied."""
+        """Cut into consecutive rows without copying.
+
+        Parameters
+        ----------
+        n_touches
+            About so many touches each; a longer row stays whole.
+
+        Yields
+        ------
+        Journeys
+            Parts that `concat` would join to the whole.
+        """
         bounds = np.searchsorted(self.offsets, np.arange(n_touches, len(self.codes), n_touches))
         cuts = np.unique([0, *bounds.tolist(), len(self)]).tolist()
         if len(cuts) <= 2:
@@ -232,7 +242,7 @@ class Journeys(Immutable):
                 if column is not None and index is not None:
                     is_coded = isinstance(column, Coded)
                     changes[name] = column.take(index) if is_coded else read_only(column[index])
-        changes["touch_attributes"] = {k: c.take(touches) for k, c in self._touch_columns()}
+        changes["touch_attributes"] = {k: c.take(touches) for k, c in self.touch_attributes.items()}
         if rows is not None:
             items = self.journey_attributes.items()
             changes["journey_attributes"] = {k: c.take(rows) for k, c in items}
@@ -258,7 +268,9 @@ class Journeys(Immutable):
                 f"No conversion type {conversion_type!r}; there are {known}."
                 f"{nearest(str(conversion_type), map(str, labels))}"
             )
-        return self.select(self.conversion_types.codes == labels.index(conversion_type))
+        chosen = self.select(self.conversion_types.codes == labels.index(conversion_type))
+        note = f"of_type({conversion_type!r})"
+        return replace(chosen, transforms=(*chosen.transforms, note))
 
     def compress(self, keep: Sequence[str] = ()) -> Journeys:
         """Merge rows with equal paths and add their counts and values.
@@ -303,6 +315,7 @@ class Journeys(Immutable):
         value: str | None = None,
         conversion_events: Any = None,
         conversion_type: str | None = None,
+        conversion_types: Sequence[str] | None = None,
         conversion_id: str | None = None,
         order: str | None = None,
         session: str | None = None,
@@ -342,14 +355,18 @@ class Journeys(Immutable):
             same names, each row one conversion unless it has the `conversion` column.
         conversion_type
             Column of the type; a conversion cuts only journeys of its own type, so every touch
-            stands in one journey per type. The types are those that a conversion has.
+            stands in one journey per type.
+        conversion_types
+            The types; by default those that a conversion has. Name them when the log is read in
+            parts, so that a part without any purchase still has journeys towards one.
         conversion_id
             Column of ids; a repeated id is an error, or dropped and counted (`on_invalid`).
         order
-            Column that orders touches of one instant.
+            Column that orders touches of one instant: numbers, times or ordered categories by
+            their order, text alphabetically.
         session, session_gap
-            Keep one touch per session and channel: a column of session ids, or the pause after
-            which a new session starts.
+            Keep one touch per session, channel and type of touch, before journeys are cut: a
+            column of session ids, or the pause after which a new session starts.
         lookback
             Greatest age of a touch that is credited: one window, one per touch type, or None
             for no limit.
@@ -366,8 +383,8 @@ class Journeys(Immutable):
         touch_type
             Column of the type of touch, such as click and view, for `lookback` by type.
         attributes, journey_attributes
-            Columns to keep for each touch, and for each journey (from its conversion; for a
-            null journey from its last touch).
+            Columns to keep for each touch, and for each journey (from its conversion, missing
+            where the table of conversions lacks them; for a null journey from its last touch).
         channel_missing
             What a row without conversion and channel is: an error, "direct", or dropped.
         on_invalid
@@ -494,6 +511,9 @@ class Journeys(Immutable):
     def to_paths(self, min_count: float | None = None, separator: str = " > ") -> pd.DataFrame:
         """Return the aggregated path table, the most frequent path first.
 
+        Rows without touches have the path ""; read them back with
+        from_paths(..., empty="unattributed").
+
         Parameters
         ----------
         min_count
@@ -504,7 +524,7 @@ class Journeys(Immutable):
         Raises
         ------
         InputError
-            If a channel name contains the separator.
+            If a channel name contains the separator, or is "(other)" where rare paths merge.
         """
         from attribution.export import paths_frame
 

@@ -62,7 +62,7 @@ def concat(parts: Sequence[Journeys]) -> Journeys:
     Raises
     ------
     InputError
-        If there are none, or they come from different options.
+        If there are none, they come from different options, or only some have value.
     """
     if not parts:
         raise InputError("There are no journeys to join.")
@@ -72,6 +72,10 @@ def concat(parts: Sequence[Journeys]) -> Journeys:
     columns: dict[str, Any] = {}
     for name in (*PER_TOUCH, *PER_ROW):
         found = [getattr(part, name) for part in parts]
+        if name == "values" and 0 < sum(column is None for column in found) < len(found):
+            raise InputError(
+                "Some journeys have value and some have none. Hint: name the value column for all."
+            )
         if any(column is None for column in found):
             continue
         if name == "codes":

@@ -212,6 +212,7 @@ class Comparison(Immutable):
 
     def __repr__(self) -> str:
         lines = [f"<Comparison of {len(self)} models>", self.to_frame().to_string()]
+        lines += [first._footer() for first in list(self.attributions.values())[:1]]
         lines += [f"skipped {name}: {reason}" for name, reason in self.skipped.items()]
         return "\n".join(lines)
 
@@ -220,7 +221,8 @@ class Comparison(Immutable):
             f"<p>skipped {_escape(name)}: {_escape(reason)}</p>"
             for name, reason in self.skipped.items()
         )
-        return f"{self.to_frame().to_html()}{skipped}"
+        footer = "".join(f"<p>{a._footer()}</p>" for a in list(self.attributions.values())[:1])
+        return f"{self.to_frame().to_html()}{footer}{skipped}"
 
     def to_frame(
         self, of: Literal["conversions", "value"] = "conversions", share: bool = False
@@ -263,7 +265,8 @@ class Comparison(Immutable):
         pandas.DataFrame
             Index channel; lowest and highest share and the models that give them, spread (their
             difference), and the mean share of the rules and of the models driven by data (NaN
-            where there are none). Widest spread first.
+            where there are none); `kinds` says which are which, as does `.attrs["kinds"]`. Widest
+            spread first.
         """
         import pandas as pd
 
@@ -280,7 +283,9 @@ class Comparison(Immutable):
             names = [name for name in shares if self.kinds[str(name)] == kind]
             columns[column] = shares[names].mean(axis=1) if names else np.nan
         frame = pd.DataFrame(columns, index=shares.index)
-        return frame.sort_values("spread", ascending=False, kind="stable")
+        frame = frame.sort_values("spread", ascending=False, kind="stable")
+        frame.attrs["kinds"] = dict(self.kinds)
+        return frame
 
     def to_json(self) -> str:
         """Return everything as JSON text; numbers round-trip exactly, NaN is null."""

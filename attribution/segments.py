@@ -82,6 +82,8 @@ def group(columns: Sequence[IntArray]) -> tuple[IntArray, IntArray]:
     table = np.full(bound, len(key))
     table[key[::-1]] = np.arange(len(key))[::-1]
     present = table < len(key)
+    if present.all():
+        return table, key
     return table[present], (np.cumsum(present) - 1)[key]
 
 

@@ -28,6 +28,7 @@ ChannelMissing = Literal["raise", "direct", "drop"]
 OnInvalid = Literal["raise", "drop"]
 
 _JOURNEY_OPTIONS = (
+    "conversion_types",
     "session_gap",
     "lookback",
     "inactivity",
@@ -53,6 +54,7 @@ class EventSpec:
     conversion: str = "converted"
     value: str | None = None
     conversion_type: str | None = None
+    conversion_types: tuple[str, ...] | None = None
     conversion_id: str | None = None
     order: str | None = None
     session: str | None = None
@@ -95,6 +97,7 @@ class EventSpec:
         observed_until: Moment | None = None,
         attributes: tuple[str, ...] | list[str] | str = (),
         journey_attributes: tuple[str, ...] | list[str] | str = (),
+        conversion_types: tuple[str, ...] | list[str] | str | None = None,
         **options: Any,
     ) -> EventSpec:
         """Check the arguments of `Journeys.from_events` and bring them to canonical units.
@@ -122,6 +125,9 @@ class EventSpec:
             observed_until=(
                 None if observed_until is None else moment(observed_until, "observed_until")
             ),
+            conversion_types=(
+                None if conversion_types is None else tuple(sorted(_names(conversion_types)))
+            ),
             attributes=_names(attributes),
             journey_attributes=_names(journey_attributes),
             **options,
@@ -139,6 +145,11 @@ class EventSpec:
             raise InputError(
                 "lookback is a mapping per touch type, but touch_type= names no column. "
                 "Hint: touch_type='touch_type'."
+            )
+        if self.conversion_types is not None and self.conversion_type is None:
+            raise InputError(
+                "conversion_types are given, but conversion_type= names no column. "
+                "Hint: conversion_type='conversion_type'."
             )
         if self.closed_only and self.lookback is None:
             raise InputError(

@@ -28,8 +28,9 @@ class Summary:
     Attributes
     ----------
     figures
-        journeys, conversions, conversion_rate, value (NaN where none was given), touches (an
-        event that stands in several journeys counts once), touches_per_journey.
+        journeys, conversions, conversion_rate, value (NaN where none was given), touches (from
+        an event log each event once, whatever its conversion counts for; else once per journey),
+        touches_per_journey (once per journey always).
     quality
         `days_without_events` between the first and the last (NaN without times),
         `duplicate_events`, `first_touch_ties` and `last_touch_ties` as ingestion counted them

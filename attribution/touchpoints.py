@@ -47,6 +47,8 @@ class Journey:
         Such as "lead" or "purchase".
     attributes
         Anything else known of the journey.
+    nulls
+        How many journeys alike did not convert; None is one where `conversions` is 0, else none.
     """
 
     touchpoints: Sequence[Touchpoint]
@@ -56,3 +58,4 @@ class Journey:
     end: datetime.datetime | None = None
     conversion_type: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    nulls: float | None = None

@@ -1,7 +1,8 @@
 """Journeys to journeys: leave out, merge, rename or choose touches and rows.
 
 Counts and value stay with their rows, so nothing is lost: a row that loses its last touch keeps
-its conversions, which are then unattributed. Each transform is noted in `Journeys.transforms`.
+its conversions, which are then unattributed. Channels without touches stay, with zero credit. Each
+transform is noted in `Journeys.transforms`.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from attribution.errors import InputError, nearest
 from attribution.journeys import Journeys
 from attribution.segments import reduce_rows, sum_by
 
-DIRECT = frozenset({"direct", "(direct)", "(direct) / (none)"})
+DIRECT, NO_MEDIUM = ("direct", "(direct)"), ("", "none", "(none)")
 
 
 def is_direct(channel: str) -> bool:
-    """Tell whether a channel name means direct traffic, in any case.
+    """Tell whether a channel name means direct traffic: direct, perhaps without medium, any case.
 
     Examples
     --------
     >>> is_direct("(Direct) / (none)")
     True
     """
-    return channel.strip().lower() in DIRECT
+    source, _, medium = channel.strip().lower().partition(" / ")
+    return source in DIRECT and medium in NO_MEDIUM
 
 
 def without(
@@ -169,7 +171,7 @@ def where(
         Keep journeys that end in this window (from inclusive, until exclusive).
     **attributes
         Name of an attribute of touches or journeys, or "conversion_type", and the value or the
-        values (list, tuple, set) to keep.
+        values (list, tuple, set) to keep; None keeps the missing ones.
 
     Raises
     ------
@@ -243,8 +245,9 @@ def _matches(column: Coded, name: str, wanted: Any) -> BoolArray:
     """Mark the entries whose label is wanted."""
     values = wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
     for value in values:
-        if value not in column.labels:
+        if value is not None and value not in column.labels:
             near = nearest(str(value), map(str, column.labels))
             raise InputError(f"Attribute {name!r} has no value {value!r}.{near}")
     codes = [code for code, label in enumerate(column.labels) if label in values]
+    codes += [-1] * (None in values)
     return np.isin(column.codes, codes)

@@ -195,3 +195,40 @@ def test_as_a_user_runs_it():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert len(json.loads(done.stdout)["attributions"]) == 7
     assert done.stderr == ""
+
+
+def test_a_channel_named_total_keeps_its_credit(tmp_path, capsys):
+    file = tmp_path / "paths.csv"
+    file.write_text("path,conversions,nulls\ntotal,2,1\na,1,5\n")
+    arguments = ["compare", str(file), "--paths", "--nulls", "nulls", "--models", "linear, markov"]
+    assert main(arguments) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line[:1] == ["total"]] == [
+        ["total", "2.0", "2.0"],
+        ["total", "3.0", "3.0"],
+    ]
+
+
+def test_words_like_na_stay_channels(tmp_path, capsys):
+    file = tmp_path / "paths.csv"
+    file.write_text("path,conversions,nulls\nNA > null,2,1\n")
+    arguments = ["compare", str(file), "--paths", "--nulls", "nulls", "--models", "linear"]
+    assert main([*arguments, "--format", "csv"]) == 0
+    assert "NA,1.0\nnull,1.0" in capsys.readouterr().out
+
+
+def test_a_broken_line_is_reported_without_its_content(tmp_path, capsys):
+    file = tmp_path / "log.csv"
+    file.write_text("path,conversions\na,1\nsecret@example.com,2,3\n")
+    assert main(["compare", str(file), "--paths"]) == 2
+    error = capsys.readouterr().err
+    assert "Expected 2 columns, got 3" in error
+    assert "secret" not in error
+
+
+def test_paths_without_touches_can_stay_unattributed(tmp_path, capsys):
+    file = tmp_path / "paths.csv"
+    load_paths().to_csv(file, index=False)
+    arguments = ["compare", str(file), "--paths", "--nulls", "nulls", "--value", "value"]
+    assert main([*arguments, "--empty", "unattributed", "--exclude", "time_decay"]) == 0
+    assert "1,893 in all, of which 284 without any touch" in capsys.readouterr().out

@@ -8,11 +8,14 @@ from attribution import (
     MODELS,
     AttributionWarning,
     InputError,
+    Journey,
+    Journeys,
     Linear,
     Markov,
     PositionBased,
     Shapley,
     TimeDecay,
+    Touchpoint,
     compare,
 )
 
@@ -157,9 +160,27 @@ def test_a_data_frame_is_no_journeys():
         compare(timed().to_frame())
 
 
-def test_negative_value_is_refused_by_markov_with_the_way_out():
-    with pytest.raises(InputError, match=r"negative value.*Hint.*exclude=\['markov'\]"):
-        compare(timed(REFUND))
+def test_markov_is_skipped_on_negative_value_with_the_way_out():
+    with pytest.warns(AttributionWarning, match="markov is skipped.*negative value.*Hint"):
+        comparison = compare(timed(REFUND))
+    assert list(comparison.skipped) == ["markov"]
+    assert len(comparison) == 6
+
+
+def test_a_name_excludes_every_model_of_that_kind():
+    comparison = compare(timed(), ["linear", "markov", Markov(order=2)], exclude=["markov"])
+    assert list(comparison) == ["linear"]
+
+
+def test_comparing_several_types_of_conversion_warns():
+    both = [
+        Journey([Touchpoint("a")], 1, conversion_type="lead"),
+        Journey([Touchpoint("b")], 1, conversion_type="purchase"),
+    ]
+    journeys = Journeys.from_journeys(both)
+    with pytest.warns(AttributionWarning, match=r"'lead' and 'purchase'.*of_type\('lead'\)"):
+        compare(journeys, ["linear"])
+    assert compare(journeys.of_type("lead"), ["linear"])["linear"].total_conversions == 1
 
 
 def test_separable_models_accept_negative_value():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from journey_tables import build, facts_of, paths_of, tables, touches_of
 
 from attribution import InputError, Journey, Journeys, Touchpoint
-from attribution.arrays import Coded
+from attribution.arrays import Coded, same
 from attribution.transforms import collapse_repeats
 
 DAY = 86_400_000_000
@@ -235,7 +235,7 @@ def test_a_row_shows_its_moments_in_utc():
 
 def test_rows_count_from_both_ends():
     journeys = make()
-    assert journeys[-1] == journeys[1] == Journey([Touchpoint("b")], 0.0)
+    assert journeys[-1] == journeys[1] == Journey([Touchpoint("b")], 0.0, nulls=5.0)
     assert journeys[-2] == journeys[0]
 
 
@@ -417,11 +417,32 @@ def test_events_of_different_parts_stay_different_and_reused_ones_stay_one():
 
 
 def test_joining_drops_columns_that_not_every_part_has():
-    whole = Journeys.concat([FULL, make()])
+    whole = Journeys.concat([FULL, make(values=np.array([1.0, 0.0]))])
     assert whole.users is None
-    assert whole.values is None
     assert whole.conversions.tolist() == [1.0, 1.0, 2.0, 0.0]
     assert len(whole.touch_attributes) == 0
+
+
+def test_joining_value_with_none_is_refused_rather_than_lost():
+    with pytest.raises(InputError, match="Some journeys have value and some have none"):
+        Journeys.concat([FULL, make()])
+
+
+@given(journeys=tables(), n_touches=st.integers(1, 6))
+def test_parts_are_consecutive_share_memory_and_join_to_the_whole(journeys, n_touches):
+    parts = list(journeys.parts(n_touches))
+    assert sum(len(part) for part in parts) == len(journeys)
+    assert all(len(p) == 1 or len(p.codes) < 2 * n_touches + max(p.lengths) for p in parts)
+    assert all(np.shares_memory(part.codes, journeys.codes) for part in parts if len(part.codes))
+    joined = Journeys.concat(parts)
+    for name in ("codes", "offsets", "conversions", "nulls", "values", "users", "ends"):
+        assert same(getattr(joined, name), getattr(journeys, name))
+
+
+def test_an_aggregated_row_keeps_its_nulls_as_a_journey():
+    again = Journeys.from_journeys(make())
+    assert again.conversions.tolist() == [2.0, 0.0]
+    assert again.nulls.tolist() == [0.0, 5.0]
 
 
 def test_joining_nothing_is_refused():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,12 @@ _FOLD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def as_table(frame: Any, columns: Sequence[str], what: str) -> pa.Table:
-    """Return the named columns of any table as Arrow, in that order.
+    """Return the named columns of a `readable` table as Arrow, in that order.
 
     Parameters
     ----------
     frame
-        pandas, polars, pyarrow, a DuckDB relation, or anything with `__arrow_c_stream__`.
+        What `readable` returns.
     columns
         Names; repeated ones are taken once.
     what
@@ -36,16 +37,14 @@ def as_table(frame: Any, columns: Sequence[str], what: str) -> pa.Table:
     Raises
     ------
     InputError
-        If it is no table, is empty, or holds a column that Arrow cannot read.
+        If it is empty, or holds a column that Arrow cannot read.
     ColumnNotFoundError
         If a column does not exist.
     """
     wanted = list(dict.fromkeys(columns))
     require_columns(frame, wanted, what)
-    if hasattr(frame, "iloc"):
-        table = _from_pandas(frame[wanted], what)
-    else:
-        table = pa.table(frame).select(wanted)
+    is_arrow = isinstance(frame, pa.Table)
+    table = frame.select(wanted) if is_arrow else _from_pandas(frame[wanted], what)
     if not len(table):
         raise InputError(f"{what} is empty: 0 rows. Hint: check the filter or the file it is from.")
     return table
@@ -61,7 +60,7 @@ def require_columns(frame: Any, columns: Sequence[str], what: str) -> None:
     InputError
         If a name is there twice, or is no text.
     """
-    names = table_columns(frame, what)
+    names = table_columns(frame)
     for name in columns:
         if name in names and not isinstance(name, str):
             raise InputError(
@@ -71,6 +70,8 @@ def require_columns(frame: Any, columns: Sequence[str], what: str) -> None:
         if name not in names:
             near = nearest(str(name), [str(known) for known in names])
             shown = ", ".join(map(repr, names[:20]))
+            if len(names) == 1 and ";" in str(names[0]):
+                near += " The columns seem to be separated by semicolons, not commas."
             raise ColumnNotFoundError(
                 f"{what} has no column {name!r}.{near} Its columns are {shown}."
             )
@@ -78,22 +79,30 @@ def require_columns(frame: Any, columns: Sequence[str], what: str) -> None:
             raise InputError(f"{what} has {names.count(name)} columns named {name!r}.")
 
 
-def table_columns(frame: Any, what: str) -> list[str]:
-    """Return the names of the columns of a table.
+def readable(frame: Any, what: str) -> Any:
+    """Return a pandas DataFrame as it is and anything else that Arrow can read as a table.
 
     Raises
     ------
     InputError
         If it is no table.
     """
-    if isinstance(frame, pa.Table | pa.RecordBatch):
-        return list(frame.schema.names)
-    if not hasattr(frame, "__arrow_c_stream__") or not hasattr(frame, "columns"):
-        raise InputError(
-            f"{what} is a {type(frame).__name__}, not a table. Hint: give a pandas or polars "
-            "DataFrame, a pyarrow Table or a DuckDB relation; read files first."
-        )
-    return list(frame.columns)
+    if hasattr(frame, "iloc") and hasattr(frame, "columns"):
+        return frame
+    if isinstance(frame, pa.Table):
+        return frame
+    if hasattr(frame, "__arrow_c_stream__") or isinstance(frame, pa.RecordBatch):
+        with suppress(pa.ArrowException, TypeError, ValueError):
+            return pa.table(frame)
+    raise InputError(
+        f"{what} is a {type(frame).__name__}, not a table. Hint: give a pandas or polars "
+        "DataFrame, a pyarrow Table or a DuckDB relation; read files first."
+    )
+
+
+def table_columns(frame: Any) -> list[str]:
+    """Return the names of the columns of a `readable` table."""
+    return list(frame.schema.names if isinstance(frame, pa.Table) else frame.columns)
 
 
 def _from_pandas(frame: Any, what: str) -> pa.Table:
@@ -248,6 +257,8 @@ def user_keys(column: pa.ChunkedArray, name: str) -> tuple[IntArray, BoolArray, 
                 "equal. Hint: read them as integers or text."
             )
         return filled.astype(np.int64), absent, False
+    if kind == pa.uint64() and (pc.max(column).as_py() or 0) < 2**63:
+        kind = pa.int64()
     if pa.types.is_integer(kind) and kind != pa.uint64():
         return column.fill_null(0).to_numpy().astype(np.int64, copy=False), absent, False
     if not is_text(kind):

@@ -149,7 +149,7 @@ def mixed(user: IntArray) -> npt.NDArray[np.uint64]:
 
 
 def first_of_sessions(events: Events, options: Options) -> BoolArray:
-    """Mark what stays when each session keeps its first touch per channel (sorted events)."""
+    """Mark what stays when each session keeps its first touch per channel and lookback."""
     keep = np.ones(len(events.user), dtype=bool)
     touches = np.flatnonzero(~events.is_conversion)
     if not len(touches):
@@ -162,7 +162,7 @@ def first_of_sessions(events: Events, options: Options) -> BoolArray:
         starts = changes(user) | (np.diff(time, prepend=time[0]) > options.session_gap)
         session = np.cumsum(starts)
     without = session < 0
-    first, _ = group([user, session, events.code[touches]])
+    first, _ = group([user, session, events.code[touches], events.window[touches]])
     keep[touches] = without
     keep[touches[first]] = True
     return keep

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -73,9 +73,11 @@ def journeys_from_events(events: Any, conversion_events: Any, spec: EventSpec) -
             "observed_until, on_invalid and channel_missing."
         )
     observed = spec.observed_until
+    if observed is None:
+        observed = max(int(t.max()) for t in times)
     options = Options(
         inactivity=spec.inactivity or spec.longest_lookback or int(FOREVER),
-        observed_until=max(int(t.max()) for t in times) if observed is None else observed,
+        observed_until=observed,
         longest_lookback=spec.longest_lookback or int(FOREVER),
         reuse_touches=spec.reuse_touches,
         session_gap=spec.session_gap,
@@ -96,6 +98,10 @@ def journeys_from_events(events: Any, conversion_events: Any, spec: EventSpec) -
         blocks = list(progress(made, 2**bits, "journeys"))
         names = [field.name for field in fields(Block) if field.name not in skipped]
         columns = dict(zip(names, pool.map(partial(_joined, blocks), names), strict=True))
+    if log.types:
+        spec = replace(spec, conversion_types=log.types)
+    if spec.closed_only or spec.report_from is not None or spec.report_until is not None:
+        spec = replace(spec, observed_until=observed)
     return warn_about(_journeys(blocks, columns, log, spec))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attribution.arrays import Coded
-from attribution.errors import InputError
+from attribution.errors import InputError, warn
 from attribution.ingest.reading import ConversionReader, EventReader, Reader, Table
 from attribution.spec import EventSpec
 
@@ -65,9 +65,9 @@ def read_log(events: Any, conversion_events: Any, spec: EventSpec) -> Log:
     )
     audit["rows_read"] = float(log.n_rows + (0 if table is log else table.n_rows))
     audit["touches_read"] = float(len(touches.user))
-    audit["conversions_read"] = float(conversions.count.sum())
+    audit["conversions_read"] = float(np.sort(conversions.count).sum())
     if spec.value is not None:
-        audit["value_read"] = float(conversions.value.sum())
+        audit["value_read"] = float(np.sort(conversions.value).sum())
     if spec.observed_until is not None:
         late = conversions.time > spec.observed_until
         audit["conversions_after_observed_until"] = float(conversions.count[late].sum())
@@ -78,9 +78,11 @@ def read_log(events: Any, conversion_events: Any, spec: EventSpec) -> Log:
         touches = touches.take(~late)
     labels: tuple[Any, ...] = ()
     if types is not None:
-        converting = np.unique(conversions.code)
-        labels = tuple(types.labels[code] for code in converting)
-        conversions = replace(conversions, code=np.searchsorted(converting, conversions.code))
+        converting = [types.labels[code] for code in np.unique(conversions.code)]
+        labels = spec.conversion_types or tuple(converting)
+        place = {label: code for code, label in enumerate(labels)}
+        lookup = np.array([place.get(label, -1) for label in types.labels], dtype=np.int32)
+        conversions = replace(conversions, code=lookup[conversions.code])
     return Log(touches, conversions, channels.labels, labels, attributes, audit)
 
 
@@ -106,4 +108,6 @@ def _joint_labels(name: str, log: Reader, table: Reader) -> tuple[Any, ...]:
     found = [c for c in (reader.labels(name) for reader in readers) if c is not None]
     if not found:
         log.require(name)
+    elif table.labels(name) is None and name in table.spec.journey_attributes:
+        warn(f"conversion_events has no column {name!r}: journeys that convert lack it.")
     return Coded.concat(found).labels

@@ -34,9 +34,12 @@ def journeys_from_objects(journeys: Iterable[Journey]) -> Journeys:
     holes[rows[[not name for name in names]]] = True
     require_rows(holes, "a touchpoint without a channel", "name its channel.")
     conversions = np.array([j.conversions for j in listed], dtype=np.float64)
-    bad = ~np.isfinite(conversions) | (conversions < 0)
-    hint = "conversions is 0, 1 or another count."
-    require_rows(bad, "a missing, negative or infinite number of conversions", hint, conversions)
+    nulls = [float(not j.conversions) if j.nulls is None else j.nulls for j in listed]
+    missed = np.array(nulls, dtype=np.float64)
+    for name, counts in (("conversions", conversions), ("nulls", missed)):
+        bad = ~np.isfinite(counts) | (counts < 0)
+        hint = f"{name} is 0, 1 or another count."
+        require_rows(bad, f"a missing, negative or infinite number of {name}", hint, counts)
     offsets = offsets_of(np.array([len(j.touchpoints) for j in listed]))
     times = _moments([t.time for t in touches], "touchpoints", "time")
     ends = _moments([j.end for j in listed], "journeys", "end")
@@ -47,7 +50,7 @@ def journeys_from_objects(journeys: Iterable[Journey]) -> Journeys:
             codes=coded.codes,
             offsets=offsets,
             conversions=conversions,
-            nulls=(conversions == 0).astype(np.float64),
+            nulls=missed,
             values=_values(listed, conversions),
             times=times,
             ends=ends,

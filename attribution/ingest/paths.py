@@ -34,10 +34,13 @@ def journeys_from_paths(
     if empty not in ("raise", "unattributed"):
         raise InputError(f"empty={empty!r} is not one of ('raise', 'unattributed').")
     names = [path, conversions, *(name for name in (value, nulls) if name is not None)]
+    frame = columns.readable(frame, "the path table")
     table = columns.as_table(frame, names, "the path table")
     column = columns.plain(table[path])
     if pa.types.is_null(column.type):
         column = column.cast(pa.string())
+    if pa.types.is_fixed_size_list(column.type):
+        column = column.cast(pa.list_(column.type.value_type))
     is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
     nested = is_list and pa.types.is_nested(column.type.value_type)
     if nested or not (is_list or columns.is_text(column.type)):
@@ -150,7 +153,7 @@ def _values(
 
 def _warn_of_nulls(frame: Any, used: list[str]) -> None:
     """Warn when an unused column looks like the journeys that did not convert."""
-    for name in columns.table_columns(frame, "the path table"):
+    for name in columns.table_columns(frame):
         looks = any(word in str(name).lower() for word in NULL_WORDS)
         if looks and name not in used and _is_number(frame, name):
             warn(

@@ -48,8 +48,9 @@ class Reader:
     def __init__(
         self, frame: Any, spec: EventSpec, audit: dict[str, float], required: list[str | None]
     ) -> None:
-        self.frame, self.spec, self.audit = frame, spec, audit
-        names = columns.table_columns(frame, self.what)
+        self.spec, self.audit = spec, audit
+        self.frame = frame = columns.readable(frame, self.what)
+        names = columns.table_columns(frame)
         shared = [spec.conversion, spec.conversion_type, *spec.attributes, *spec.journey_attributes]
         wanted = [spec.user, spec.time, *(name for name in required if name is not None)]
         wanted += [name for name in shared if name in names]
@@ -150,6 +151,16 @@ class Reader:
                 f"a conversion without a type in column {spec.conversion_type!r}",
                 "give each conversion a type, or on_invalid='drop'.",
             )
+            if spec.conversion_types is not None:
+                known = [label in spec.conversion_types for label in self.types.labels]
+                shown = np.array([*self.types.labels, None], dtype=object)[self.types.codes]
+                self.filter.refuse(
+                    ~np.array([*known, True])[self.types.codes] & (self.count > 0),
+                    "conversions_of_other_types",
+                    f"a type in column {spec.conversion_type!r} that conversion_types lacks",
+                    "name it there too, or on_invalid='drop'.",
+                    shown,
+                )
         if spec.conversion_id is not None:
             self._refuse_repeated(spec.conversion_id)
         return np.asarray(self.count > 0)
@@ -192,8 +203,7 @@ class Reader:
         for i, (name, labels) in enumerate(attributes.items()):
             coded = self.labels(name)
             if coded is not None:
-                place = np.array([labels.index(v) for v in coded.labels] + [-1], dtype=np.int32)
-                matrix[i] = place[chosen(coded.codes)]
+                matrix[i] = coded.place_in(labels)[chosen(coded.codes)]
         optional: dict[str, Array] = {
             name: chosen(given[name]) if name in given else zeros
             for name in ("count", "value", "order", "session", "window")
@@ -260,8 +270,8 @@ class EventReader(Reader):
             self.audit["touches_without_channel"] = float(absent.sum())
         if spec.channel_missing == "direct" and absent.any():
             labels = tuple(sorted({*channels.labels, "direct"}))
-            place = np.array([labels.index(n) for n in channels.labels] + [-1], dtype=np.int32)
-            codes = np.where(absent, np.int32(labels.index("direct")), place[channels.codes])
+            codes = channels.place_in(labels)[channels.codes]
+            codes = np.where(absent, np.int32(labels.index("direct")), codes)
             channels = Coded(codes, labels)
         return channels.codes >= 0, channels
 
@@ -289,7 +299,12 @@ class EventReader(Reader):
         """Return the dense rank of each value of a column; missing ones come first."""
         if name is None:
             return np.broadcast_to(np.int64(0), self.n_rows)
-        column = columns.plain(self.arrow[name])
+        column = self.arrow[name]
+        if pa.types.is_dictionary(column.type) and column.type.ordered:
+            parts = column.unify_dictionaries().chunks
+            found = [chunk.indices.cast(pa.int64()).fill_null(-1).to_numpy() for chunk in parts]
+            return np.concatenate(found)
+        column = columns.plain(column)
         if pa.types.is_temporal(column.type) and not pa.types.is_time32(column.type):
             column = column.cast(pa.int64())
         if pa.types.is_decimal(column.type):

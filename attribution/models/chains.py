@@ -172,7 +172,10 @@ def walking_steps(chain: Chain, longest: float = np.inf) -> int | None:
 
 
 def iterative_losses(chain: Chain, groups: Sequence[IntArray], steps: int) -> FloatArray:
-    """Return P - P(without G) for each group of states G, by summing over the steps of journeys.
+    """Return what journeys earn from their first visit to each group of states G on.
+
+    The mass of all journeys walks, stops where it first meets G, and is worth h there. Only
+    positive numbers are added, so small losses are as precise as large ones.
 
     Parameters
     ----------
@@ -186,22 +189,23 @@ def iterative_losses(chain: Chain, groups: Sequence[IntArray], steps: int) -> Fl
     numpy.ndarray
         Shape (n_groups, n_rewards); in units of the reward.
     """
-    n_states, n_rewards = chain.reward.shape
     jumps, reward = _without_loops(chain)
-    losses = np.zeros((len(groups), n_rewards))
-    total = chain.visits @ chain.reward
+    backward = jumps.T.tocsr()
+    h = reward
+    for _ in range(steps):
+        h = jumps @ h + reward
+    losses = np.zeros((len(groups), reward.shape[1]))
     for start, members in progress(list(_blocks(groups)), None, "removals"):
         states, column = _members(members)
-        gain = np.repeat(reward[:, None, :], len(members), axis=1)
-        gain[states, column] = 0.0
-        gain = gain.reshape(n_states, -1)
-        h = gain
-        for _ in range(steps):
-            h = jumps @ h
-            h.reshape(n_states, -1, n_rewards)[states, column] = 0.0
-            h += gain
-        kept = (chain.starts @ h).reshape(len(members), n_rewards)
-        losses[start : start + len(members)] = total - kept
+        met = np.zeros(len(states))
+        mass = np.repeat(chain.starts[:, None], len(members), axis=1)
+        for _ in range(steps + 1):
+            met += mass[states, column]
+            mass[states, column] = 0.0
+            mass = backward @ mass
+        for j in range(reward.shape[1]):
+            gained = np.bincount(column, met * h[states, j], len(members))
+            losses[start : start + len(members), j] = gained
     return losses
 
 

@@ -70,6 +70,15 @@ class Markov(Model):
             raise InputError(f"order={self.order!r} is not a positive whole number. Hint: order=1.")
         object.__setattr__(self, "order", int(self.order))
 
+    def unmet(self, journeys: Journeys) -> str | None:
+        """Refuse negative value; see `Model.unmet`."""
+        if journeys.values is not None and (journeys.values < 0).any():
+            return (
+                "A Markov chain cannot share out negative value (refunds). Hint: attribute refunds "
+                "separately."
+            )
+        return super().unmet(journeys)
+
     def summarize(self, journeys: Journeys) -> TransitionCounts:
         """Count the transitions.
 
@@ -78,11 +87,9 @@ class Markov(Model):
         InputError
             If there is negative value.
         """
-        if journeys.values is not None and (journeys.values < 0).any():
-            raise InputError(
-                "A Markov chain cannot share out negative value (refunds). Hint: attribute refunds "
-                "separately, or leave this model out with exclude=['markov']."
-            )
+        lack = self.unmet(journeys)
+        if lack is not None:
+            raise InputError(lack)
         conversions, values = split_equally(journeys)
         weight = np.repeat(journeys.conversions + journeys.nulls, journeys.lengths)
         return TransitionCounts(

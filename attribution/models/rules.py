@@ -69,8 +69,8 @@ class LastClick(SeparableModel):
 class LastNonDirect(SeparableModel):
     """All credit to the last touch that is not direct; to the last where all are.
 
-    Direct is what `attribution.transforms.is_direct` says: "direct", "(direct)" or
-    "(direct) / (none)" in any case. For other channels or other models leave channels out with
+    Direct is what `attribution.transforms.is_direct` says: "direct" or "(direct)", alone or with
+    medium "(none)", in any case. For other channels or other models leave channels out with
     `transforms.without` first.
 
     Examples

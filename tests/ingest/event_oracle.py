@@ -170,7 +170,7 @@ def in_order(touches: list[Event], rules: Rules) -> list[Event]:
 
 
 def one_per_session(touches: list[Event], rules: Rules) -> list[Event]:
-    """Keep the first touch of each session and channel."""
+    """Keep the first touch of each session, channel and lookback."""
     if not rules.session and rules.session_gap is None:
         return touches
     kept, seen, number = [], set(), 0
@@ -181,9 +181,10 @@ def one_per_session(touches: list[Event], rules: Rules) -> list[Event]:
             session: Any = number
         else:
             session = touch.session
-        if session is None or (session, touch.channel) not in seen:
+        key = (session, touch.channel, rules.window(touch))
+        if session is None or key not in seen:
             kept.append(touch)
-        seen.add((session, touch.channel))
+        seen.add(key)
     return kept
 
 

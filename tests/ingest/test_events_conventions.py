@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 
 from attribution import AttributionWarning, InputError, Journeys
+from attribution.ingest import events
 
 DAY = 86_400_000_000
 COLUMNS = ["user_id", "timestamp", "channel", "converted"]
@@ -817,3 +820,85 @@ def test_a_log_without_conversions_is_all_null() -> None:
 def test_a_log_without_conversions_warns() -> None:
     with pytest.warns(AttributionWarning, match="There are no conversions"):
         build(("2025-01-01", "a", False))
+
+
+def test_declared_types_make_parts_of_a_log_add_up() -> None:
+    log = pd.DataFrame(
+        {
+            "user_id": [1, 1, 2, 2],
+            "timestamp": pd.to_datetime(["2025-01-01", "2025-01-02"] * 2, utc=True),
+            "channel": ["a", None, "b", None],
+            "converted": [0, 1, 0, 1],
+            "kind": [None, "lead", None, "purchase"],
+        }
+    )
+    options = {"conversion_type": "kind", "observed_until": "2025-02-01"}
+    parts = [log[log["user_id"] == user] for user in (1, 2)]
+    alone = [Journeys.from_events(part, **options) for part in parts]
+    with pytest.raises(InputError, match="conversion_types is"):
+        Journeys.concat(alone)
+    options["conversion_types"] = ["lead", "purchase"]
+    joined = Journeys.concat([Journeys.from_events(part, **options) for part in parts])
+    whole = Journeys.from_events(log, **options)
+    for kind in ("lead", "purchase"):
+        expected = whole.of_type(kind).to_paths()
+        pd.testing.assert_frame_equal(joined.of_type(kind).to_paths(), expected)
+    assert joined.n_journeys == 4
+
+
+def test_a_conversion_of_an_undeclared_type_is_an_error_or_counted() -> None:
+    log = pd.DataFrame(
+        {
+            "user_id": [1, 1],
+            "timestamp": ["2025-01-01", "2025-01-02"],
+            "channel": ["a", "b"],
+            "converted": [1, 1],
+            "kind": ["lead", "deal"],
+        }
+    )
+    options = {"conversion_type": "kind", "conversion_types": ["lead"]}
+    with pytest.raises(InputError, match=r"conversion_types lacks, first in row 1 \(deal\)"):
+        Journeys.from_events(log, **options)
+    journeys = Journeys.from_events(log, **options, on_invalid="drop")
+    assert journeys.audit["conversions_of_other_types"] == 1
+
+
+def test_parts_reported_up_to_their_own_last_event_do_not_join() -> None:
+    log = pd.DataFrame(
+        {
+            "user_id": [1, 2],
+            "timestamp": ["2025-01-01", "2025-03-02"],
+            "channel": ["a", "b"],
+            "converted": [1, 1],
+        }
+    )
+    parts = [
+        Journeys.from_events(log[log["user_id"] == user], report_until="2026-01-01")
+        for user in (1, 2)
+    ]
+    with pytest.raises(InputError, match="observed_until is"):
+        Journeys.concat(parts)
+
+
+def test_ordered_categories_order_touches_of_one_instant() -> None:
+    sizes = pd.Categorical(["high", "low"], categories=["low", "high"], ordered=True)
+    log = pd.DataFrame(
+        {
+            "user_id": [1, 1],
+            "timestamp": ["2025-01-01", "2025-01-01"],
+            "channel": ["a", "b"],
+            "converted": [False, True],
+            "size": sizes,
+        }
+    )
+    journeys = Journeys.from_events(log, order="size")
+    assert journeys.to_paths()["path"].tolist() == ["b > a"]
+
+
+def test_every_count_of_the_audit_has_a_meaning() -> None:
+    from attribution.audit import MEANING
+
+    source = "".join(file.read_text() for file in Path(events.__file__).parent.glob("*.py"))
+    keys = set(re.findall(r'audit\["(\w+)"\]', source))
+    assert "conversions_read" in keys
+    assert keys <= set(MEANING)

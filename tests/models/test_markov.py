@@ -261,7 +261,7 @@ def test_without_null_journeys_the_chain_warns_that_its_base_rate_is_1():
 
 def test_negative_value_is_refused_with_the_way_out():
     rows = [Row(("a", "b"), 1, 1, -5.0), Row(("a",), 1, 1, 2.0)]
-    with pytest.raises(InputError, match=r"refunds.*exclude=\['markov'\]"):
+    with pytest.raises(InputError, match=r"negative value.*Hint: attribute refunds separately"):
         Markov().attribute(as_journeys(rows))
 
 
