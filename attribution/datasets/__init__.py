@@ -86,8 +86,10 @@ def load_paths() -> pd.DataFrame:
     >>> float(load_paths()["conversions"].sum())
     1893.0
     >>> from attribution import Journeys
-    >>> Journeys.from_paths(load_paths(), value="value", nulls="nulls", empty="unattributed")
-    <Journeys: 16,025 journeys in 5,233 rows, 44,049 touches, 12 channels, 1,893 conversions>
+    >>> paths = load_paths()
+    >>> journeys = Journeys.from_paths(paths, value="value", nulls="nulls", empty="unattributed")
+    >>> journeys.n_journeys
+    16025.0
     """
     return _load("paths")
 
