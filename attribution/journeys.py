@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from attribution.summary import Summary
 
-PART = 2_000_000
+PART = 250_000
 PER_TOUCH = ("codes", "times", "given_ages", "touch_ids")
 PER_ROW = ("conversions", "nulls", "values", "ends", "users", "conversion_types")
 KINDS = {

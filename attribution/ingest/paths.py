@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +17,7 @@ from attribution.ingest.checks import warn_about
 from attribution.journeys import Journeys
 from attribution.segments import keep_entries, offsets_of, reduce_rows
 
+SLICE = 10_000
 NULL_WORDS = ("null", "non_conv", "nonconv", "no_conv")
 
 
@@ -48,8 +51,7 @@ def journeys_from_paths(
             f"Column {path!r} holds {column.type}, neither text nor lists. Hint: write paths as "
             "'email > search' or as lists of names."
         )
-    lists = column if is_list else pc.split_pattern(column, separator)
-    channels, codes, offsets = _codes(lists)
+    channels, codes, offsets = _codes(column, None if is_list else separator)
     blank = codes < 0
     void = _void(is_list, blank, offsets)
     if empty == "raise":
@@ -92,11 +94,25 @@ def journeys_from_paths(
     return warn_about(journeys)
 
 
-def _codes(lists: pa.ChunkedArray) -> tuple[tuple[str, ...], IntArray, IntArray]:
-    """Return the sorted names, the code of each touch (-1: no name) and the offsets."""
-    lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
-    names = columns.text_codes(pc.list_flatten(lists))
-    return names.labels, names.codes, offsets_of(lengths)
+def _codes(
+    column: pa.ChunkedArray, separator: str | None
+) -> tuple[tuple[str, ...], IntArray, IntArray]:
+    """Return the sorted names, the code of each touch (-1: no name) and the offsets.
+
+    Some rows at a time, in threads: of the names only their codes are kept.
+    """
+
+    def coded(start: int) -> tuple[IntArray, list[pa.DictionaryArray]]:
+        rows = column.slice(start, SLICE)
+        lists = rows if separator is None else pc.split_pattern(rows, separator)
+        names = columns.plain(pc.list_flatten(lists))
+        lengths = pc.list_value_length(lists).fill_null(0).to_numpy()
+        return lengths, pc.dictionary_encode(names).chunks
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        lengths, codes = zip(*pool.map(coded, range(0, len(column), SLICE)), strict=True)
+    names = columns.text_codes(pa.chunked_array([chunk for chunks in codes for chunk in chunks]))
+    return names.labels, names.codes, offsets_of(np.concatenate(lengths))
 
 
 def _void(is_list: bool, blank: BoolArray, offsets: IntArray) -> BoolArray:
