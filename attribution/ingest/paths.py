@@ -111,7 +111,8 @@ def _codes(
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         lengths, codes = zip(*pool.map(coded, range(0, len(column), SLICE)), strict=True)
-    names = columns.text_codes(pa.chunked_array([chunk for chunks in codes for chunk in chunks]))
+    found = [chunk for chunks in codes for chunk in chunks] or [pa.array([], pa.string())]
+    names = columns.text_codes(pa.chunked_array(found))
     return names.labels, names.codes, offsets_of(np.concatenate(lengths))
 
 
