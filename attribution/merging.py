@@ -9,7 +9,8 @@ import numpy as np
 
 from attribution.arrays import Coded, read_only
 from attribution.errors import InputError, nearest
-from attribution.journeys import PER_ROW, PER_TOUCH, Journeys
+from attribution.fields import PER_ROW, PER_TOUCH
+from attribution.journeys import Journeys
 from attribution.segments import group, group_paths, offsets_of, sum_by, take_rows
 
 
