@@ -8,6 +8,7 @@ other sums agree to 1e-11 relative under any partition.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -58,7 +59,7 @@ class Totals:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Statistic(Immutable):
+class Statistic(Immutable, ABC):
     """What all statistics share.
 
     Attributes
@@ -96,13 +97,13 @@ class Statistic(Immutable):
             return self
         return NotImplemented
 
+    @abstractmethod
     def _realign(self, channels: tuple[str, ...], place: IntArray) -> Self:
         """Return the statistic over more channels; channel i is now number place[i]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _merge(self, other: Self) -> Self:
         """Add a statistic over the same channels (totals are added elsewhere)."""
-        raise NotImplementedError
 
 
 def _aligned(statistic: Statistic, channels: tuple[str, ...]) -> Any:

@@ -175,6 +175,15 @@ def changes(values: Array) -> BoolArray:
     return marks
 
 
+def ends_of(events: Events, type_code: int, options: Options) -> tuple[IntArray, BoolArray]:
+    """Return the conversions of a type, and which are the first of their user and instant."""
+    is_end = events.is_conversion
+    if options.by_type:
+        is_end = is_end & (events.code == type_code)
+    ends = np.flatnonzero(is_end)
+    return ends, changes(events.user[ends]) | changes(events.time[ends])
+
+
 def cut(events: Events, type_code: int, options: Options) -> Rows:
     """Cut sorted events into the journeys towards one type of conversion.
 
@@ -183,14 +192,8 @@ def cut(events: Events, type_code: int, options: Options) -> Rows:
     Rows
         In order of user and time of the row's last event.
     """
-    is_end = (
-        events.is_conversion & (events.code == type_code)
-        if options.by_type
-        else (events.is_conversion)
-    )
-    ends = np.flatnonzero(is_end)
-    opens = changes(events.user[ends]) | changes(events.time[ends])
-    opening = np.zeros(len(is_end), dtype=np.int64)
+    ends, opens = ends_of(events, type_code, options)
+    opening = np.zeros(len(events.user), dtype=np.int64)
     opening[ends] = opens
     n_before = np.cumsum(opening)
     first_end, firsts = ends[opens], np.flatnonzero(opens)
@@ -224,7 +227,7 @@ def cut(events: Events, type_code: int, options: Options) -> Rows:
 
     n_ends, n_rows = len(first_end), len(first_end) + len(last)
     event = np.concatenate([first_end, null_last])
-    ends_row = np.zeros(len(is_end), dtype=np.int64)
+    ends_row = np.zeros(len(events.user), dtype=np.int64)
     ends_row[event] = 1
     place = np.cumsum(ends_row)[event] - 1
     order = np.empty(n_rows, dtype=np.int64)
@@ -330,9 +333,8 @@ def count_cut_off(events: Events, rows: Rows, type_code: int, options: Options) 
     bare = (np.diff(rows.offsets) == 0) & (rows.count > 0)
     if options.reuse_touches or not bare.any():
         return 0.0
-    is_end = events.is_conversion & (~np.bool_(options.by_type) | (events.code == type_code))
-    ends = np.flatnonzero(is_end)
-    first_end = ends[changes(events.user[ends]) | changes(events.time[ends])]
+    ends, opens = ends_of(events, type_code, options)
+    first_end = ends[opens]
     touches = np.flatnonzero(~events.is_conversion)
     converted = np.flatnonzero(rows.count > 0)
     bare_ends = first_end[bare[converted]]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attribution.arrays import Coded
+from attribution.arrays import Coded, FloatArray
 from attribution.errors import InputError, warn
 from attribution.ingest.reading import ConversionReader, EventReader, Reader, Table
 from attribution.spec import EventSpec
@@ -65,13 +65,13 @@ def read_log(events: Any, conversion_events: Any, spec: EventSpec) -> Log:
     )
     audit["rows_read"] = float(log.n_rows + (0 if table is log else table.n_rows))
     audit["touches_read"] = float(len(touches.user))
-    audit["conversions_read"] = float(np.sort(conversions.count).sum())
+    audit["conversions_read"] = _total(conversions.count)
     if spec.value is not None:
-        audit["value_read"] = float(np.sort(conversions.value).sum())
+        audit["value_read"] = _total(conversions.value)
     if spec.observed_until is not None:
         late = conversions.time > spec.observed_until
-        audit["conversions_after_observed_until"] = float(conversions.count[late].sum())
-        audit["value_after_observed_until"] = float(conversions.value[late].sum())
+        audit["conversions_after_observed_until"] = _total(conversions.count[late])
+        audit["value_after_observed_until"] = _total(conversions.value[late])
         conversions = conversions.take(~late)
         late = touches.time > spec.observed_until
         audit["touches_after_observed_until"] = float(late.sum())
@@ -84,6 +84,11 @@ def read_log(events: Any, conversion_events: Any, spec: EventSpec) -> Log:
         lookup = np.array([place.get(label, -1) for label in types.labels], dtype=np.int32)
         conversions = replace(conversions, code=lookup[conversions.code])
     return Log(touches, conversions, channels.labels, labels, attributes, audit)
+
+
+def _total(column: FloatArray) -> float:
+    """Return a sum that does not depend on the order of the rows."""
+    return float(np.sort(column).sum())
 
 
 def _refuse_different_kinds(log: Reader, table: Reader) -> None:

@@ -39,18 +39,7 @@ def journeys_from_paths(
     names = [path, conversions, *(name for name in (value, nulls) if name is not None)]
     frame = columns.readable(frame, "the path table")
     table = columns.as_table(frame, names, "the path table")
-    column = columns.plain(table[path])
-    if pa.types.is_null(column.type):
-        column = column.cast(pa.string())
-    if pa.types.is_fixed_size_list(column.type):
-        column = column.cast(pa.list_(column.type.value_type))
-    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    nested = is_list and pa.types.is_nested(column.type.value_type)
-    if nested or not (is_list or columns.is_text(column.type)):
-        raise InputError(
-            f"Column {path!r} holds {column.type}, neither text nor lists. Hint: write paths as "
-            "'email > search' or as lists of names."
-        )
+    column, is_list = _path_column(table, path)
     channels, codes, offsets = _codes(column, None if is_list else separator)
     blank = codes < 0
     void = _void(is_list, blank, offsets)
@@ -94,6 +83,23 @@ def journeys_from_paths(
     return warn_about(journeys)
 
 
+def _path_column(table: pa.Table, path: str) -> tuple[pa.ChunkedArray, bool]:
+    """Return the column of paths as text or as lists of names, and whether it is lists."""
+    column = columns.plain(table[path])
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.string())
+    if pa.types.is_fixed_size_list(column.type):
+        column = column.cast(pa.list_(column.type.value_type))
+    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    nested = is_list and pa.types.is_nested(column.type.value_type)
+    if nested or not (is_list or columns.is_text(column.type)):
+        raise InputError(
+            f"Column {path!r} holds {column.type}, neither text nor lists. Hint: write paths as "
+            "'email > search' or as lists of names."
+        )
+    return column, is_list
+
+
 def _codes(
     column: pa.ChunkedArray, separator: str | None
 ) -> tuple[tuple[str, ...], IntArray, IntArray]:
@@ -103,6 +109,7 @@ def _codes(
     """
 
     def coded(start: int) -> tuple[IntArray, list[pa.DictionaryArray]]:
+        """Return the lengths and the coded names of the rows from `start` on."""
         rows = column.slice(start, SLICE)
         lists = rows if separator is None else pc.split_pattern(rows, separator)
         names = columns.plain(pc.list_flatten(lists))

@@ -68,6 +68,12 @@ class Model(ABC):
             )
         return None
 
+    def require(self, journeys: Journeys) -> None:
+        """Raise `InputError` if the journeys lack what the model needs."""
+        lack = self.unmet(journeys)
+        if lack is not None:
+            raise InputError(lack)
+
     @abstractmethod
     def summarize(self, journeys: Journeys) -> Statistic:
         """Return the additive statistic of the journeys."""
@@ -91,9 +97,7 @@ class Model(ABC):
         """
         total: Statistic | None = None
         for part in parts_of(journeys):
-            lack = self.unmet(part)
-            if lack is not None:
-                raise InputError(lack)
+            self.require(part)
             statistic = self.summarize(part)
             total = statistic if total is None else total + statistic
         if total is None:
@@ -203,8 +207,14 @@ class SeparableModel(Model):
     def weights(self, journeys: Journeys) -> FloatArray:
         """Return each touch's share of its journey, shape (n_touches,); each row sums to 1."""
 
-    def summarize(self, journeys: Journeys) -> ChannelCredit:
-        """Add up credit per channel over the journeys that have an outcome."""
+    def channel_credit(self, journeys: Journeys) -> tuple[FloatArray, FloatArray | None]:
+        """Add up credit over the journeys that convert.
+
+        Returns
+        -------
+        conversions, values
+            Shape (n_channels,); values None where none were given.
+        """
         rows = journeys.converting
         weights = self.weights(rows)
         n = len(journeys.channels)
@@ -212,14 +222,19 @@ class SeparableModel(Model):
         def total(outcome: FloatArray) -> FloatArray:
             return sum_by(rows.codes, weights * np.repeat(outcome, rows.lengths), n)
 
+        return total(rows.conversions), None if rows.values is None else total(rows.values)
+
+    def summarize(self, journeys: Journeys) -> ChannelCredit:
+        """Return the credit per channel as a statistic."""
+        conversions, values = self.channel_credit(journeys)
         return ChannelCredit(
             model=self,
             channels=journeys.channels,
             totals=Totals.of(journeys),
             spec=journeys.spec,
             transforms=journeys.transforms,
-            conversions=total(rows.conversions),
-            values=None if rows.values is None else total(rows.values),
+            conversions=conversions,
+            values=values,
         )
 
     def solve(self, statistic: Statistic) -> Attribution:
@@ -241,7 +256,5 @@ class SeparableModel(Model):
         of: Outcome = "conversions",
     ) -> FloatArray:
         """Return weight times outcome of each touch; see `Model.credit`."""
-        lack = self.unmet(journeys)
-        if lack is not None:
-            raise InputError(lack)
+        self.require(journeys)
         return self.weights(journeys) * np.repeat(outcome_of(journeys, of), journeys.lengths)

@@ -87,9 +87,7 @@ class Markov(Model):
         InputError
             If there is negative value.
         """
-        lack = self.unmet(journeys)
-        if lack is not None:
-            raise InputError(lack)
+        self.require(journeys)
         conversions, values = split_equally(journeys)
         weight = np.repeat(journeys.conversions + journeys.nulls, journeys.lengths)
         return TransitionCounts(

@@ -26,7 +26,6 @@ from attribution.arrays import FloatArray, IntArray
 from attribution.journeys import Journeys
 from attribution.models.base import Kind, SeparableModel
 from attribution.segments import sum_by
-from attribution.statistics import ChannelCredit, Totals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +55,9 @@ class Shapley(SeparableModel):
         distinct = np.bincount(pairs // n, minlength=len(journeys))
         return np.asarray(1.0 / (repeats * distinct[pairs // n])[touch])
 
-    def summarize(self, journeys: Journeys) -> ChannelCredit:
-        """Add up credit per channel from the distinct channels of each row."""
-        conversions, values = split_equally(journeys)
-        return ChannelCredit(
-            model=self,
-            channels=journeys.channels,
-            totals=Totals.of(journeys),
-            spec=journeys.spec,
-            transforms=journeys.transforms,
-            conversions=conversions,
-            values=values,
-        )
+    def channel_credit(self, journeys: Journeys) -> tuple[FloatArray, FloatArray | None]:
+        """Add up credit from the distinct channels of each row, without weights of touches."""
+        return split_equally(journeys)
 
 
 def split_equally(journeys: Journeys) -> tuple[FloatArray, FloatArray | None]:
