@@ -12,7 +12,9 @@ from attribution.errors import (
     InputError,
     MissingDependencyError,
 )
+from attribution.interplay import coalition_worths, ordered_shapley, shapley_interactions
 from attribution.journeys import Journeys
+from attribution.mapping import transition_graph, transition_matrix
 from attribution.models import (
     DEFAULT_MODELS,
     MODELS,
@@ -21,11 +23,16 @@ from attribution.models import (
     LastNonDirect,
     Linear,
     Markov,
+    MarkovPathLevel,
     PositionBased,
     Shapley,
     TimeDecay,
 )
+from attribution.models.games import shapley_values
+from attribution.orders import OrderSelection, select_order
+from attribution.removal import removal_effects
 from attribution.results import Attribution, Comparison
+from attribution.statistics import TransitionCounts
 from attribution.touchpoints import Journey, Touchpoint
 
 __version__ = "0.1.0"
@@ -46,11 +53,22 @@ __all__ = [
     "LastNonDirect",
     "Linear",
     "Markov",
+    "MarkovPathLevel",
     "MissingDependencyError",
+    "OrderSelection",
     "PositionBased",
     "Shapley",
     "TimeDecay",
     "Touchpoint",
+    "TransitionCounts",
+    "coalition_worths",
     "compare",
     "datasets",
+    "ordered_shapley",
+    "removal_effects",
+    "select_order",
+    "shapley_interactions",
+    "shapley_values",
+    "transition_graph",
+    "transition_matrix",
 ]

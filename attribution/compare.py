@@ -61,7 +61,7 @@ def compare(
             _warn_of_types(part)
         empty = False
         for name, model in chosen.items():
-            lack = None if name in skipped else model.unmet(part)
+            lack = None if name in skipped else model.lack_of_credit or model.unmet(part)
             if lack is not None:
                 skipped[name] = lack
                 statistics.pop(name, None)

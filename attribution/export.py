@@ -55,7 +55,7 @@ def paths_frame(journeys: Journeys, min_count: float | None, separator: str) -> 
 
     mark = separator.strip() or separator
     for name in journeys.channels:
-        if mark in name or _overlaps(name, separator):
+        if mark in name or overlaps(name, separator):
             raise InputError(
                 f"Channel {name!r} contains the separator {mark!r}. Hint: choose another one with "
                 "separator=, or rename the channel."
@@ -80,7 +80,7 @@ def paths_frame(journeys: Journeys, min_count: float | None, separator: str) -> 
     return frame.iloc[order].reset_index(drop=True)
 
 
-def _overlaps(name: str, separator: str) -> bool:
+def overlaps(name: str, separator: str) -> bool:
     """Tell whether a separator could be read a letter too early or too late beside the name."""
     if separator != separator.strip() or len(separator) == 1:
         return False

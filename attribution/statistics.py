@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from attribution.arrays import FloatArray, Immutable, IntArray
 from attribution.errors import InputError
 from attribution.journeys import Journeys
 from attribution.merging import require_same_origin
-from attribution.segments import count_keys, group, sum_by
+from attribution.segments import count_keys, group, group_paths, sum_by, take_rows
 from attribution.spec import EventSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +192,19 @@ class TransitionCounts(Statistic):
         """Number of journeys with touches."""
         return float(self.starts.sum())
 
+    @classmethod
+    def from_frame(cls, table: Any, *, order: int = 1, separator: str = " > ") -> TransitionCounts:
+        """Read an edge table; see `attribution.edges.counts_from_edges`."""
+        from attribution.edges import counts_from_edges
+
+        return counts_from_edges(table, order=order, separator=separator)
+
+    def to_frame(self, separator: str = " > ") -> pd.DataFrame:
+        """Return an edge table; see `attribution.edges.edges_frame`."""
+        from attribution.edges import edges_frame
+
+        return edges_frame(self, separator)
+
     @property
     def visits(self) -> FloatArray:
         """How often each state is left, shape (n_states,); equals how often it is entered."""
@@ -232,4 +248,113 @@ class TransitionCounts(Statistic):
             split_values=_plus(self.split_values, other.split_values),
             touches=self.touches + other.touches,
             **sums,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CoalitionCounts(Statistic):
+    """Journeys counted by the set of channels they touch.
+
+    Attributes
+    ----------
+    members, offsets
+        Shapes (n_members,) and (n_sets + 1,); sorted codes of each set, smaller sets first.
+        Journeys without touches belong to no set.
+    conversions, nulls
+        Shape (n_sets,).
+    values
+        Shape (n_sets,); None where none were given.
+    touches
+        Shape (n_channels,); over these a channel's credit is spread to single touches.
+    """
+
+    members: IntArray
+    offsets: IntArray
+    conversions: FloatArray
+    nulls: FloatArray
+    values: FloatArray | None
+    touches: FloatArray
+
+    @staticmethod
+    def merged_sets(
+        members: IntArray,
+        offsets: IntArray,
+        conversions: FloatArray,
+        nulls: FloatArray,
+        values: FloatArray | None,
+    ) -> dict[str, Any]:
+        """Return the arrays of distinct sets by name; equal sets are added, empty ones left out.
+
+        Parameters
+        ----------
+        members, offsets
+            Sets in any order, equal ones perhaps repeated, each with sorted codes.
+        conversions, nulls, values
+            Per set; values may be None.
+        """
+        number = group_paths(members, offsets)
+        distinct, first = np.unique(number, return_index=True)
+        filled = np.diff(offsets)[first] > 0
+        index, cuts = take_rows(offsets, first[filled])
+
+        def add(outcome: FloatArray) -> FloatArray:
+            return sum_by(number, outcome, len(distinct))[filled]
+
+        return {
+            "members": members[index],
+            "offsets": cuts,
+            "conversions": add(conversions),
+            "nulls": add(nulls),
+            "values": None if values is None else add(values),
+        }
+
+    def _realign(self, channels: tuple[str, ...], place: IntArray) -> Self:
+        return replace(
+            self,
+            channels=channels,
+            members=place[self.members],
+            touches=_scatter(self.touches, place, len(channels)),
+        )
+
+    def _merge(self, other: Self) -> Self:
+        def join(name: str) -> Any:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            return None if mine is None or theirs is None else np.concatenate([mine, theirs])
+
+        sets = self.merged_sets(
+            join("members"),
+            np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]]),
+            join("conversions"),
+            join("nulls"),
+            join("values"),
+        )
+        return replace(self, touches=self.touches + other.touches, **sets)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PathLevelCounts(Statistic):
+    """The transitions of a chain, and the sets of channels whose journeys share its effects out.
+
+    Attributes
+    ----------
+    transitions, coalitions
+        Of the same journeys.
+    """
+
+    transitions: TransitionCounts
+    coalitions: CoalitionCounts
+
+    def _realign(self, channels: tuple[str, ...], place: IntArray) -> Self:
+        return replace(
+            self,
+            channels=channels,
+            transitions=self.transitions._realign(channels, place),
+            coalitions=self.coalitions._realign(channels, place),
+        )
+
+    def _merge(self, other: Self) -> Self:
+        return replace(
+            self,
+            transitions=self.transitions + other.transitions,
+            coalitions=self.coalitions + other.coalitions,
         )

@@ -232,3 +232,128 @@ def tables(draw, max_rows=10, max_length=6, converting=False, names=NAMES):
         ages = tuple(sorted(ages, reverse=True))
         rows.append(Row(tuple(path), conversions, draw(st.integers(0, 5)), value, ages))
     return rows
+
+
+# --- games of journeys ------------------------------------------------------------------
+
+
+def channels_of(rows):
+    """The channels that occur in the rows, sorted."""
+    return sorted({channel for row in rows for channel in row.path})
+
+
+def all_subsets(players):
+    """Every set of the players, the empty one first."""
+    return [set(s) for size in range(len(players) + 1) for s in combinations(players, size)]
+
+
+def rate_worth(rows, of="conversions"):
+    """Outcome per journey of those whose channels all lie in S; 0 where there is none."""
+
+    def worth(members):
+        within = [row for row in rows if row.path and set(row.path) <= members]
+        journeys = sum(Fraction(row.conversions) + Fraction(row.nulls) for row in within)
+        return sum(Fraction(getattr(row, of)) for row in within) / journeys if journeys else 0
+
+    return worth
+
+
+def exact_rate_worth(rows):
+    """Conversion rate of the journeys whose set of channels is exactly S; 0 without any."""
+    return lambda members: rate_worth([r for r in rows if set(r.path) == members])(members)
+
+
+def markov_worth(rows, of="conversions"):
+    """Yield of the chain of order 1 in which all channels but S lead to null; one solve per S."""
+    chain, channels = Chain(rows, 1, of), set(channels_of(rows))
+    return lambda members: chain.yield_per_journey(channels - members) if chain.states else 0.0
+
+
+def interaction_index(players, worth):
+    """The definition: second differences weighed by |S|! (n - |S| - 2)! / (n - 1)!."""
+    n, result = len(players), {}
+    for one, other in combinations(players, 2):
+        rest = [player for player in players if player not in (one, other)]
+        result[one, other] = result[other, one] = sum(
+            Fraction(factorial(len(s)) * factorial(n - len(s) - 2), factorial(n - 1))
+            * (worth({*s, one, other}) - worth({*s, one}) - worth({*s, other}) + worth(s))
+            for s in all_subsets(rest)
+        )
+    return result
+
+
+def ordered_shapley(rows, of="conversions"):
+    """Exact credit by (channel, position from 1): equal parts by channel, then by position."""
+    credit = defaultdict(Fraction)
+    for row in rows:
+        for position, channel in enumerate(row.path, start=1):
+            part = Fraction(1, len(set(row.path)) * row.path.count(channel))
+            credit[channel, position] += part * Fraction(getattr(row, of))
+    return dict(credit)
+
+
+# --- removals ---------------------------------------------------------------------------
+
+
+def holds(state, group):
+    """Whether a state holds a channel, any of a set, or a sequence (tuple) without a gap."""
+    if isinstance(group, tuple):
+        return group in [state[i : i + len(group)] for i in range(len(state) - len(group) + 1)]
+    return not set(state).isdisjoint({group} if isinstance(group, str) else group)
+
+
+def null_removal_effect(chain, group):
+    """What share of the yield is lost when the states that hold the group lead to null."""
+    s, q, b = chain.matrix()
+    base = float(s @ np.linalg.solve(np.eye(len(s)) - q, b))
+    lost = [holds(state, group) for state in chain.states]
+    q[lost], b[lost] = 0.0, 0.0
+    return 1 - float(s @ np.linalg.solve(np.eye(len(s)) - q, b)) / base if base else 0.0
+
+
+def redistributed_removal_effect(rows, order, group, of="conversions"):
+    """What share of the yield is lost when no transition, and no start, leads to the group.
+
+    Counts of the others are taken for the whole; states that can no longer convert earn nothing.
+    """
+    starts, following, rewards = defaultdict(Fraction), defaultdict(dict), defaultdict(Fraction)
+    for row in rows:
+        weight = Fraction(row.conversions) + Fraction(row.nulls)
+        if not row.path or not weight:
+            continue
+        walk = [row.path[i : i + order] for i in range(max(1, len(row.path) - order + 1))]
+        starts[walk[0]] += weight
+        for state, after in pairwise([*walk, "end"]):
+            following[state][after] = following[state].get(after, 0) + weight
+        rewards[walk[-1]] += Fraction(getattr(row, of))
+    base = sum(rewards.values())
+    if not base:
+        return 0.0
+    stays = [state for state in following if not holds(state, group)]
+    kept = {
+        state: {j: n for j, n in following[state].items() if j == "end" or j in stays}
+        for state in stays
+    }
+    earning = {state for state in stays if rewards[state]}
+    for _ in stays:
+        earning |= {state for state in stays if earning & set(kept[state])}
+    place = {state: i for i, state in enumerate(sorted(earning))}
+    q, b, s = np.zeros((len(place), len(place))), np.zeros(len(place)), np.zeros(len(place))
+    for state, i in place.items():
+        whole = sum(kept[state].values())
+        for after in earning & set(kept[state]):
+            q[i, place[after]] = kept[state][after] / whole
+        b[i] = rewards[state] / whole
+        s[i] = starts[state] / sum(starts[state] for state in stays) if starts[state] else 0
+    earned = s @ np.linalg.solve(np.eye(len(place)) - q, b)
+    return 1 - float(earned) * float(sum(starts.values()) / base)
+
+
+def path_level_credit(rows, order, of="conversions"):
+    """Each row's outcome over its distinct channels in proportion to their removal effects."""
+    effects, credit = removal_effects(rows, order, of), dict.fromkeys(channels_of(rows), 0.0)
+    for row in rows:
+        whole = sum(effects[channel] for channel in set(row.path))
+        for channel in set(row.path) if getattr(row, of) else ():
+            credit[channel] += getattr(row, of) * effects[channel] / whole
+    return credit

@@ -37,7 +37,7 @@ def test_the_default_is_seven_models_in_their_order():
         "shapley",
         "markov",
     ]
-    assert set(MODELS) - set(DEFAULT_MODELS) == {"last_non_direct"}
+    assert set(MODELS) - set(DEFAULT_MODELS) == {"last_non_direct", "markov_path_level"}
 
 
 def test_each_result_is_that_of_the_model_alone():
@@ -53,6 +53,7 @@ def test_kinds_say_which_are_rules():
     assert set(kinds.values()) == {"rule"}
 
 
+@pytest.mark.filterwarnings("ignore:No journey has more than 2 touches")
 def test_names_and_instances_mix():
     comparison = compare(timed(), ["linear", Markov(), Markov(order=2), PositionBased.j_shaped()])
     assert list(comparison) == [

@@ -174,6 +174,7 @@ def test_json_is_strict_and_writes_nan_as_null():
     assert (items["kind"], items["schema"]) == ("attribution", SCHEMA)
 
 
+@pytest.mark.filterwarnings("ignore:No journey has more than 2 touches")
 def test_comparison_round_trips_through_json():
     with pytest.warns(UserWarning, match="time_decay is skipped"):
         original = compare(as_journeys(ROWS), ["linear", "time_decay", Markov(order=2)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attribution.models.base import Model
-from attribution.models.markov import Markov
+from attribution.models.markov import Markov, MarkovPathLevel
 from attribution.models.rules import (
     FirstClick,
     LastClick,
@@ -23,6 +23,7 @@ MODELS: dict[str, type[Model]] = {
     "shapley": Shapley,
     "markov": Markov,
     "last_non_direct": LastNonDirect,
+    "markov_path_level": MarkovPathLevel,
 }
 DEFAULT_MODELS = tuple(MODELS)[:7]
 
@@ -34,6 +35,7 @@ __all__ = [
     "LastNonDirect",
     "Linear",
     "Markov",
+    "MarkovPathLevel",
     "Model",
     "PositionBased",
     "Shapley",

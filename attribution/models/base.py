@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields
 from typing import ClassVar, Literal
+from zlib import crc32
 
 import numpy as np
 
@@ -32,15 +33,23 @@ class Model(ABC):
         "rule": credit follows from the order of touches alone. "data": it depends on how often
         journeys with and without a channel convert.
     separable
-        Whether the credit of a journey depends on that journey alone.
+        Whether the credit of touches sums to the outcome of each journey, and not by channel only.
     needs
         What the journeys must have: "ages".
     """
 
     key: ClassVar[str]
-    kind: ClassVar[Kind]
-    separable: ClassVar[bool]
     needs: ClassVar[tuple[Literal["ages"], ...]] = ()
+
+    @property
+    @abstractmethod
+    def kind(self) -> Kind:
+        """See the attributes of the class."""
+
+    @property
+    @abstractmethod
+    def separable(self) -> bool:
+        """See the attributes of the class."""
 
     @property
     def name(self) -> str:
@@ -53,11 +62,21 @@ class Model(ABC):
         ('markov', 'markov(order=2)')
         """
         changed = [
-            f"{field.name}={getattr(self, field.name)!r}"
+            f"{field.name}={_short(getattr(self, field.name))}"
             for field in fields(self)
             if field.default is MISSING or getattr(self, field.name) != field.default
         ]
         return f"{self.key}({', '.join(changed)})" if changed else self.key
+
+    @property
+    def lack_of_credit(self) -> str | None:
+        """Why the result holds raw figures but no credit, and the way out; None where it does."""
+        return None
+
+    def require_credit(self) -> None:
+        """Raise `InputError` if the model gives no credit."""
+        if self.lack_of_credit is not None:
+            raise InputError(f"{self.name} gives no credit: {self.lack_of_credit}")
 
     def unmet(self, journeys: Journeys) -> str | None:
         """Return what the journeys lack for this model and the way out, or None."""
@@ -131,6 +150,15 @@ class Model(ABC):
         """
 
 
+def _short(option: object) -> str:
+    """Write an option in a name: functions by theirs, tables by their length and a checksum."""
+    if callable(option):
+        return getattr(option, "__name__", type(option).__name__)
+    if isinstance(option, tuple):
+        return f"table of {len(option)} #{crc32(repr(option).encode()):08x}"
+    return repr(option)
+
+
 def parts_of(journeys: Journeys | Iterable[Journeys]) -> Iterable[Journeys]:
     """Return the parts of a stream, or of journeys in memory, small enough for fast memory.
 
@@ -201,7 +229,10 @@ def credit_totals(
 class SeparableModel(Model):
     """A model that is no more than the weight of each touch within its journey."""
 
-    separable: ClassVar[bool] = True
+    @property
+    def separable(self) -> bool:
+        """True: see `Model`."""
+        return True
 
     @abstractmethod
     def weights(self, journeys: Journeys) -> FloatArray:
@@ -224,7 +255,7 @@ class SeparableModel(Model):
 
         return total(rows.conversions), None if rows.values is None else total(rows.values)
 
-    def summarize(self, journeys: Journeys) -> ChannelCredit:
+    def summarize(self, journeys: Journeys) -> Statistic:
         """Return the credit per channel as a statistic."""
         conversions, values = self.channel_credit(journeys)
         return ChannelCredit(

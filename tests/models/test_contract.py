@@ -11,11 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_oracles import Row, as_journeys, tables
 
-from attribution import MODELS, InputError, Journeys, Markov, PositionBased, TimeDecay
+from attribution import (
+    MODELS,
+    InputError,
+    Journeys,
+    Markov,
+    MarkovPathLevel,
+    PositionBased,
+    TimeDecay,
+)
 
-# Random tables often have no journey without conversion; test_markov holds the warning.
+# Random tables often have no journey without conversion, or none longer than the order;
+# test_markov holds the warnings.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:There are no journeys without conversion:attribution.AttributionWarning"
+    "ignore:There are no journeys without conversion:attribution.AttributionWarning",
+    "ignore:No journey has more than:attribution.AttributionWarning",
 )
 ALL = [
     *(model() for model in MODELS.values()),
@@ -23,7 +33,9 @@ ALL = [
     TimeDecay(half_life="1min"),
     Markov(order=2),
     Markov(order=3),
+    MarkovPathLevel(order=2),
 ]
+RULES = [model for model in ALL if model.kind == "rule"]
 SEPARABLE = [model for model in ALL if model.separable]
 UNTIMED = [model for model in ALL if not model.needs]
 ONE_OUTCOME = ("conversions", "value")
@@ -295,8 +307,8 @@ def test_huge_counts_stay_whole(model):
     assert result.conversions.sum() == pytest.approx(10**15 + 2, rel=1e-15)
 
 
-@pytest.mark.parametrize("model", SEPARABLE, ids=lambda model: model.name)
-def test_separable_models_share_out_refunds_like_sales(model):
+@pytest.mark.parametrize("model", RULES, ids=lambda model: model.name)
+def test_rules_share_out_refunds_like_sales(model):
     rows = [Row(("a", "b", "a"), 1, 0, -12.0, (3, 2, 0)), Row(("b",), 1, 1, 2.0)]
     sold = [row._replace(value=-row.value) for row in rows]
     expected = {c: -x for c, x in credit(model, journeys_of(sold), "value").items()}
@@ -340,7 +352,7 @@ def test_models_are_frozen_and_equal_by_their_options(model):
 
 @every_model
 def test_solve_refuses_the_statistic_of_another_kind(model):
-    other = MODELS["markov" if model.separable else "linear"]().summarize(journeys_of(SAMPLE))
+    other = MODELS["markov" if model.kind == "rule" else "linear"]().summarize(journeys_of(SAMPLE))
     with pytest.raises(InputError, match=f"needs .*, not {type(other).__name__}"):
         model.solve(other)
 

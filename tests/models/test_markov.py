@@ -1,22 +1,36 @@
-from itertools import product
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_oracles import Chain, Row, as_journeys, removal_effects, tables
+from model_oracles import (
+    Chain,
+    Row,
+    as_journeys,
+    redistributed_removal_effect,
+    removal_effects,
+    tables,
+)
 
-from attribution import AttributionWarning, InputError, Markov, transforms
-from attribution.models import chains
+from attribution import (
+    Attribution,
+    AttributionWarning,
+    InputError,
+    Markov,
+    MarkovPathLevel,
+    compare,
+    transforms,
+)
 
-# Random tables often have no journey without conversion; the warning has a test of its own.
+# Random tables often have no journey without conversion, or none longer than the order; the
+# warnings have tests of their own.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:There are no journeys without conversion:attribution.AttributionWarning"
+    "ignore:There are no journeys without conversion:attribution.AttributionWarning",
+    "ignore:No journey has more than:attribution.AttributionWarning",
 )
 
 # Both sides solve a system of at most some tens of well-conditioned equations.
 SOLVED = {"rel": 1e-9, "abs": 1e-11}
-orders = st.integers(1, 4)
+orders = st.integers(1, 5)
 
 
 EFFECT = {"conversions": "removal_effect", "value": "removal_effect_value"}
@@ -54,16 +68,6 @@ def test_credit_is_the_total_in_proportion_to_removal_effects(rows, order):
         total = sum(getattr(row, of) for row in rows if row.path)
         expected = {c: total * effect / sum(effects.values()) for c, effect in effects.items()}
         assert frame[of].to_dict() == pytest.approx(expected, **SOLVED)
-
-
-@given(rows=tables(converting=True), order=orders)
-def test_several_states_are_removed_jointly_by_the_same_formula(rows, order):
-    statistic = Markov(order=order).summarize(as_journeys(rows))
-    pair = range(min(2, len(statistic.channels)))
-    jointly = np.flatnonzero(np.isin(statistic.states, pair).any(axis=1))
-    effect, _ = chains.removal_effects(chains.Chain.of(statistic), [jointly])
-    names = [statistic.channels[i] for i in pair]
-    assert effect[0, 0] == pytest.approx(Chain(rows, order).removal_effect(*names), **SOLVED)
 
 
 @given(rows=tables(converting=True), order=orders)
@@ -106,67 +110,55 @@ def test_collapsing_repeats_changes_order_2():
     assert frame["removal_effect"].tolist() == pytest.approx([1, 1, 1, 0, 0])
 
 
-def walked_losses(chain, groups):
-    return chains.iterative_losses(chain, groups, chains.walking_steps(chain))
+# --- redistribution: effects without credit -----------------------------------------------
 
 
-def chain_and_groups(rows, order):
-    statistic = Markov(order=order).summarize(as_journeys(rows))
-    groups = chains.states_of_channels(statistic.states, len(statistic.channels))
-    return chains.Chain.of(statistic), groups
+@given(rows=tables(), order=st.integers(1, 3))
+def test_redistributed_effects_equal_one_rescaled_solve_per_removed_channel(rows, order):
+    result = Markov(order=order, removal="redistribute").attribute(as_journeys(rows))
+    for of, effect in EFFECT.items():
+        expected = {c: redistributed_removal_effect(rows, order, c, of) for c in result.channels}
+        found = dict(zip(result.channels, result.extra[effect].tolist(), strict=True))
+        assert found == pytest.approx(expected, **SOLVED)
+        assert all(effect <= 1 + 1e-12 for effect in found.values())
 
 
-@given(rows=tables(converting=True), order=orders)
-def test_steps_of_journeys_give_what_the_factorisation_gives(rows, order):
-    chain, groups = chain_and_groups(rows, order)
-    dense, iterative = chains.dense_losses(chain, groups), walked_losses(chain, groups)
-    total = chain.visits @ chain.reward
-    # Steps end when less than chains.TOLERANCE of the total can still be missing.
-    np.testing.assert_allclose(iterative / total, dense / total, rtol=0, atol=3e-12)
+# Half of the journeys go from "a" to "bad", which loses all of them; the other half converts.
+# Without "a" no journey would begin; without "bad" all would convert.
+HARMFUL = [Row(("a", "good"), 2, 0, 8.0), Row(("a", "bad"), 0, 2)]
 
 
-@pytest.mark.parametrize("losses", [chains.dense_losses, walked_losses])
-@given(rows=tables(converting=True), order=orders, block=st.integers(1, 5))
-def test_losses_do_not_depend_on_how_many_states_are_solved_at_once(losses, rows, order, block):
-    chain, groups = chain_and_groups(rows, order)
-    whole = losses(chain, groups)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chains, "BLOCK", block)
-        np.testing.assert_allclose(losses(chain, groups), whole, rtol=1e-9, atol=1e-9)
+def test_removing_a_harmful_channel_raises_conversion():
+    result = Markov(removal="redistribute").attribute(as_journeys(HARMFUL))
+    for effect in EFFECT.values():
+        assert result.to_frame()[effect].to_dict() == pytest.approx({"a": 1, "bad": -1, "good": 1})
+    null = Markov().attribute(as_journeys(HARMFUL)).to_frame()
+    assert null["removal_effect"].to_dict() == pytest.approx({"a": 1, "bad": 0, "good": 1})
 
 
-@pytest.mark.parametrize("losses", [chains.dense_losses, walked_losses])
-@given(rows=tables(converting=True), order=orders)
-def test_removing_no_state_loses_nothing_and_removing_all_loses_everything(losses, rows, order):
-    chain, _ = chain_and_groups(rows, order)
-    nothing, everything = losses(chain, [np.arange(0), np.arange(len(chain.visits))])
-    total = chain.visits @ chain.reward
-    np.testing.assert_allclose(nothing / total, 0, atol=3e-12)
-    np.testing.assert_allclose(everything / total, 1, atol=3e-12)
+def test_redistributed_effects_are_no_credit():
+    journeys, model = as_journeys(HARMFUL), Markov(removal="redistribute")
+    result = model.attribute(journeys)
+    assert result.model == "markov(removal='redistribute')"
+    assert np.isnan(result.conversions).all()
+    assert np.isnan(result.values).all()
+    assert result.to_frame()["conversions_share"].isna().all()
+    assert (result.details["solver"], result.details["base_rate"]) == ("dense", 0.5)
+    assert Attribution.from_json(result.to_json()).equals(result)
+    assert "removal_effect" in repr(result)
+    for given_result in (None, result):
+        with pytest.raises(InputError, match=r"gives no credit.*signed.*Hint: removal='null'"):
+            model.credit(journeys, given_result)
 
 
-# All paths of four touches over ten channels, each converting half of the time. At order 1 a
-# journey without a channel converts at x = 0.9 (0.25 * 0.5 + 0.75 x). At order 3 each state is
-# left for the end half of the time: 0.9^3 y with y = 0.5 * 0.5 + 0.5 * 0.9 y. At order 4 the
-# channel is in none of four touches with probability 0.9^4.
-@pytest.mark.parametrize(
-    ("order", "n_states", "solver", "effect"),
-    [
-        (1, 10, "dense", 1 - 2 * 0.1125 / 0.325),
-        (3, 1000, "iterative", 1 - 2 * 0.9**3 * 0.25 / 0.55),
-        (4, 10_000, "iterative", 1 - 0.9**4),
-    ],
-)
-def test_solver_that_is_faster_is_chosen_and_gives_the_known_solution(
-    order, n_states, solver, effect
-):
-    rows = [Row(path, 1, 1, 2.0) for path in product("abcdefghij", repeat=4)]
-    result = Markov(order=order).attribute(as_journeys(rows))
-    assert (result.details["n_states"], result.details["solver"]) == (n_states, solver)
-    frame = result.to_frame()
-    np.testing.assert_allclose(frame["removal_effect"], effect, rtol=1e-10)
-    np.testing.assert_allclose(frame["removal_effect_value"], effect, rtol=1e-10)
-    np.testing.assert_allclose(frame["conversions"], 1000, rtol=1e-10)
+def test_compare_skips_effects_without_credit_and_says_why():
+    models = ["linear", Markov(removal="redistribute")]
+    with pytest.warns(AttributionWarning, match="skipped: its effects are signed") as caught:
+        comparison = compare(as_journeys(HARMFUL), models)
+    assert len(caught) == 1
+    assert list(comparison.attributions) == ["linear"]
+    reason = comparison.skipped["markov(removal='redistribute')"]
+    assert reason.endswith("without credit. Hint: removal='null'.")
 
 
 # --- published cases --------------------------------------------------------------------
@@ -249,6 +241,33 @@ def test_published_chain_of_pychattr_in_closed_form():
 def test_order_is_a_positive_whole_number(order):
     with pytest.raises(InputError, match=r"order=.* is not a positive whole number. Hint"):
         Markov(order=order)
+
+
+@pytest.mark.parametrize("removal", ["NULL", "link", None, ["null"]])
+def test_unknown_removal_is_refused_with_the_way_out(removal):
+    with pytest.raises(InputError, match=r"removal=.* is not one of .*Hint: removal='null'"):
+        Markov(removal=removal)
+
+
+@pytest.mark.parametrize("model", [Markov, MarkovPathLevel])
+def test_order_that_no_journey_exceeds_works_and_says_so(model):
+    rows = [Row(("a", "b"), 1, 1, 2.0), Row(("b",), 3, 1, 6.0), Row(tuple("abab"), 0, 0)]
+    assert model(order=1).attribute(as_journeys(rows)).details["n_transitions"] == 1
+    for order in (2, 5):
+        said = rf"No journey has more than {order} touches.*share of conversions.*Hint: a lower"
+        with pytest.warns(AttributionWarning, match=said) as caught:
+            result = model(order=order).attribute(as_journeys(rows))
+        assert [warning.filename for warning in caught] == [__file__]
+        assert result.extra["removal_effect"].tolist() == pytest.approx([1 / 4, 1])
+        assert result.extra["removal_effect_value"].tolist() == pytest.approx([1 / 4, 1])
+
+
+@pytest.mark.filterwarnings("error:No journey has more than")
+@pytest.mark.parametrize("model", [Markov, MarkovPathLevel])
+def test_nothing_is_said_of_the_order_where_a_step_is_taken_or_nobody_starts(model):
+    model(order=2).attribute(as_journeys([Row(tuple("abc"), 1, 1)]))
+    model(order=2).attribute(as_journeys([Row((), 1, 1)]))
+    model().attribute(as_journeys([Row(("a",), 1, 1)]))
 
 
 def test_without_null_journeys_the_chain_warns_that_its_base_rate_is_1():

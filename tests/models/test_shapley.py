@@ -12,7 +12,7 @@ from model_oracles import (
 )
 
 from attribution import Linear, Shapley, transforms
-from attribution.models.shapley import unanimity_values
+from attribution.models.spread import unanimity_values
 
 # A division, a product and a sum of a few terms: some units in the last place.
 EXACT = {"rel": 1e-12, "abs": 1e-12}

@@ -1,0 +1,83 @@
+"""Counting the transitions of chains of any order.
+
+The states of an order-k chain are the runs of k touches that occur; the first state of a journey
+is its first k touches, or all of them if it has fewer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from attribution.arrays import FloatArray, IntArray
+from attribution.segments import count_keys, group, offsets_of, ranges, sum_by
+
+
+def count_transitions(
+    codes: IntArray,
+    offsets: IntArray,
+    conversions: FloatArray,
+    nulls: FloatArray,
+    values: FloatArray | None,
+    order: int,
+) -> dict[str, Any]:
+    """Count starts, transitions and ends over the states of an order-k chain.
+
+    Parameters
+    ----------
+    codes, offsets
+        Paths; shapes (n_touches,) and (n_rows + 1,).
+    conversions, nulls, values
+        Shape (n_rows,); values may be None.
+    order
+        Touches per state.
+
+    Returns
+    -------
+    dict
+        The arrays of `TransitionCounts` by name. Rows without touches do not enter.
+    """
+    lengths = np.diff(offsets)
+    if (lengths == 0).any():
+        filled = lengths > 0
+        offsets = np.append(offsets[:-1][filled], offsets[-1])
+        conversions, nulls, lengths = conversions[filled], nulls[filled], lengths[filled]
+        values = None if values is None else values[filled]
+    columns, steps = _windows(codes, offsets, order)
+    first, state = group(columns)
+    n_states = len(first)
+    at = offsets_of(steps)
+    begin, end = state[at[:-1]], state[at[1:] - 1]
+    weight = np.repeat(conversions + nulls, steps)
+    weight[at[1:] - 1] = 0.0
+    keys, counts = count_keys(state[:-1] * n_states + state[1:], weight[:-1], n_states**2)
+    return {
+        "states": np.stack([column[first] for column in columns], axis=1).astype(np.int64),
+        "starts": sum_by(begin, conversions + nulls, n_states),
+        "conversions": sum_by(end, conversions, n_states),
+        "nulls": sum_by(end, nulls, n_states),
+        "values": None if values is None else sum_by(end, values, n_states),
+        "sources": keys // max(1, n_states),
+        "targets": keys % max(1, n_states),
+        "counts": counts,
+    }
+
+
+def _windows(codes: IntArray, offsets: IntArray, order: int) -> tuple[list[IntArray], IntArray]:
+    """Return the sliding windows of each row, one column per place (-1: none), and their number.
+
+    A row no longer than the order has one window, itself.
+    """
+    lengths = np.diff(offsets)
+    if order == 1:
+        return [codes], lengths
+    steps = np.maximum(lengths - order + 1, 1)
+    position = ranges(offsets[:-1], offsets[:-1] + steps)
+    stop = np.repeat(offsets[1:], steps)
+    columns = []
+    for j in range(min(order, int(lengths.max(initial=1)))):
+        inside = position + j < stop
+        columns.append(np.where(inside, codes[np.minimum(position + j, len(codes) - 1)], -1))
+    columns += [np.full(len(position), -1)] * (order - len(columns))
+    return columns, steps

@@ -1,0 +1,184 @@
+"""Walks over a chain step by step, with a certificate of what is still missing.
+
+Mass x (a row vector) stands in the states of a chain with transitions Q and reward b per visit.
+What it will ever earn is x N b with N = (I - Q)^-1: it earns x b, moves on to x Q, and so forth.
+In journeys the mass soon shrinks by nearly the same factor in every step. For any q < 1
+
+    x N = x / (1 - q) + (x Q - q x) / (1 - q) N,
+
+so a step may earn x b / (1 - q) at once and go on with (x Q - q x) / (1 - q): exact for any q,
+and with the q that fits little mass is left. It may be negative in places; whatever it is, it can
+earn at most its sum of absolute values times the most that is expected from any one state. That
+bound certifies the result when a walk stops.
+
+Source: the extrapolation is that of Lyusternik (1947) for the power method, applied to residuals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from attribution.arrays import FloatArray
+from attribution.progress import progress
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+COLUMNS = 32  # walks side by side: about as many as stay in fast memory
+PERIOD = 6  # steps from one extrapolation to the next
+MAX_STEPS = 20_000
+THREADS = 2
+
+
+class Steps(NamedTuple):
+    """The sum of x + x Q + x Q^2 + ... and how much of it is missing.
+
+    Attributes
+    ----------
+    total
+        Shape (n_states, n_walks).
+    left
+        Shape (n_walks,); sum of the absolute mass still walking.
+    steps
+        Steps taken.
+    """
+
+    total: FloatArray
+    left: FloatArray
+    steps: int
+
+
+class Walk(NamedTuple):
+    """What walks side by side have earned.
+
+    Attributes
+    ----------
+    earned
+        Shape (n_walks, n_rewards).
+    left, steps
+        See `Steps`.
+    """
+
+    earned: FloatArray
+    left: FloatArray
+    steps: int
+
+
+def walk(
+    backward: csr_array[Any],
+    reward: FloatArray,
+    start: FloatArray,
+    scale: FloatArray,
+    small: float,
+    max_steps: float = MAX_STEPS,
+) -> Walk:
+    """Walk from `start` until no more than `small` mass is left in any walk.
+
+    Parameters
+    ----------
+    backward
+        Q transposed, shape (n_states, n_states).
+    reward
+        b, shape (n_states, n_rewards).
+    start
+        Mass in each state, shape (n_states, n_walks).
+    scale
+        Factor on what arrives in each state, shape (n_states, n_walks): 0 where walks end.
+    small
+        Mass that no longer matters.
+    max_steps
+        Stop here in any case (up to one period later).
+    """
+    visits, left, steps = sum_of_steps(backward, start, scale, small, max_steps)
+    return Walk(visits.T @ reward, left, steps)
+
+
+def sum_of_steps(
+    matrix: csr_array[Any],
+    start: FloatArray,
+    scale: FloatArray | float,
+    small: float,
+    max_steps: float = MAX_STEPS,
+) -> Steps:
+    """Return (I - S M)^-1 S x for columns x by steps; S scales the rows of each column.
+
+    With Q transposed for M these are the visits of walks from x; with Q itself, and x the reward of
+    each state, what is expected from each state. See `walk` for the parameters.
+    """
+    mass = start * scale
+    total = np.zeros_like(mass)
+    left, steps = np.abs(mass).sum(axis=0), 0
+    while left.max(initial=0.0) > small and steps < max_steps:
+        for _ in range(PERIOD - 1):
+            total += mass
+            mass = matrix @ mass
+            mass *= scale
+        moved = matrix @ mass
+        moved *= scale
+        mass, left = _extrapolate(mass, moved, total)
+        steps += PERIOD
+    return Steps(total, left, steps)
+
+
+def _extrapolate(
+    mass: FloatArray, moved: FloatArray, total: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Take one step with the factor of each walk that leaves the least squares.
+
+    Parameters
+    ----------
+    mass, moved
+        x and x Q, shape (n_states, n_walks).
+    total
+        Where the mass that is done with is added.
+
+    Returns
+    -------
+    mass, left
+        What goes on, and its absolute sums. A walk whose mass would not shrink takes a plain step.
+    """
+    square = np.einsum("ij,ij->j", mass, mass)
+    product = np.einsum("ij,ij->j", mass, moved)
+    q = np.clip(np.divide(product, square, out=np.zeros_like(square), where=square > 0), 0, 0.9999)
+    ahead = (moved - q * mass) / (1.0 - q)
+    left, plainly = np.abs(ahead).sum(axis=0), np.abs(moved).sum(axis=0)
+    worse = np.flatnonzero(left > plainly)
+    q[worse], left[worse] = 0.0, plainly[worse]
+    ahead[:, worse] = moved[:, worse]
+    mass /= 1.0 - q
+    total += mass
+    return ahead, left
+
+
+def in_blocks(
+    n_walks: int, block: Callable[[range], Walk], what: str
+) -> tuple[FloatArray, FloatArray, int]:
+    """Do walks in blocks of COLUMNS, side by side in threads.
+
+    Parameters
+    ----------
+    n_walks
+        At least one.
+    block
+        Does the walks of the given numbers.
+    what
+        Label of the progress bar.
+
+    Returns
+    -------
+    earned, left, steps
+        Of all walks in order, and the most steps that any block took.
+    """
+    n_blocks = -(-n_walks // COLUMNS)
+    n_blocks = min(n_walks, THREADS * -(-n_blocks // THREADS))
+    cuts = [n_walks * i // n_blocks for i in range(n_blocks + 1)]
+    ranges = list(map(range, cuts, cuts[1:]))
+    with ThreadPoolExecutor(THREADS) as pool:
+        walks: Sequence[Walk] = list(progress(pool.map(block, ranges), len(ranges), what))
+    earned = np.concatenate([each.earned for each in walks])
+    left = np.concatenate([each.left for each in walks])
+    return earned, left, max(each.steps for each in walks)
