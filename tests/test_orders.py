@@ -157,8 +157,8 @@ def test_probability_to_convert_is_that_of_a_direct_solve(rows, order):
 
 def test_chain_that_does_not_end_in_the_steps_allowed_is_said_to_be_uncertain(monkeypatch):
     monkeypatch.setattr(scores, "sum_of_steps", partial(sum_of_steps, max_steps=12))
-    journeys = as_journeys([Row(("a", "b") * 200, 4, 4), Row(("b", "a") * 200, 4, 4)])
-    with pytest.warns(AttributionWarning, match=r"order 1 are uncertain.*12 steps.*Hint"):
+    journeys = as_journeys([Row(("a", "b", "c") * 200, 4, 4), Row(("b", "c", "a") * 200, 4, 4)])
+    with pytest.warns(AttributionWarning, match=r"order 1 are uncertain.*16 steps.*Hint"):
         select_order(journeys, 1, n_folds=2)
 
 

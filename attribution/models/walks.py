@@ -2,14 +2,15 @@
 
 Mass x (a row vector) stands in the states of a chain with transitions Q and reward b per visit.
 What it will ever earn is x N b with N = (I - Q)^-1: it earns x b, moves on to x Q, and so forth.
-In journeys the mass soon shrinks by nearly the same factor in every step. For any q < 1
+In journeys the mass soon shrinks by nearly the same factor q in every two steps (two, because it
+may swing between two sets of states). For any q < 1
 
-    x N = x / (1 - q) + (x Q - q x) / (1 - q) N,
+    x N = (x + x Q) / (1 - q) + (x Q^2 - q x) / (1 - q) N,
 
-so a step may earn x b / (1 - q) at once and go on with (x Q - q x) / (1 - q): exact for any q,
-and with the q that fits little mass is left. It may be negative in places; whatever it is, it can
-earn at most its sum of absolute values times the most that is expected from any one state. That
-bound certifies the result when a walk stops.
+so two steps may earn (x + x Q) b / (1 - q) at once and go on with (x Q^2 - q x) / (1 - q): exact
+for any q, and with the q that fits little mass is left. It may be negative in places; whatever it
+is, it can earn at most its sum of absolute values times the most that is expected from any one
+state. That bound certifies the result when a walk stops.
 
 Source: the extrapolation is that of Lyusternik (1947) for the power method, applied to residuals.
 """
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 COLUMNS = 32  # walks side by side: about as many as stay in fast memory
-PERIOD = 6  # steps from one extrapolation to the next
+PERIOD = 8  # steps from one extrapolation to the next, its own two included
 MAX_STEPS = 20_000
 THREADS = 2
 
@@ -109,48 +110,54 @@ def sum_of_steps(
     With Q transposed for M these are the visits of walks from x; with Q itself, and x the reward of
     each state, what is expected from each state. See `walk` for the parameters.
     """
+
+    def step(mass: FloatArray) -> FloatArray:
+        moved: FloatArray = matrix @ mass
+        moved *= scale
+        return moved
+
     mass = start * scale
     total = np.zeros_like(mass)
     left, steps = np.abs(mass).sum(axis=0), 0
     while left.max(initial=0.0) > small and steps < max_steps:
-        for _ in range(PERIOD - 1):
+        for _ in range(PERIOD - 2):
             total += mass
-            mass = matrix @ mass
-            mass *= scale
-        moved = matrix @ mass
-        moved *= scale
-        mass, left = _extrapolate(mass, moved, total)
+            mass = step(mass)
+        moved = step(mass)
+        mass, left = _extrapolate(mass, moved, step(moved), total)
         steps += PERIOD
     return Steps(total, left, steps)
 
 
 def _extrapolate(
-    mass: FloatArray, moved: FloatArray, total: FloatArray
+    mass: FloatArray, moved: FloatArray, after: FloatArray, total: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Take one step with the factor of each walk that leaves the least squares.
+    """Take two steps with the factor of each walk that leaves the least squares.
 
     Parameters
     ----------
-    mass, moved
-        x and x Q, shape (n_states, n_walks).
+    mass, moved, after
+        x, x Q and x Q^2, shape (n_states, n_walks).
     total
         Where the mass that is done with is added.
 
     Returns
     -------
     mass, left
-        What goes on, and its absolute sums. A walk whose mass would not shrink takes a plain step.
+        What goes on, and its absolute sums. A walk whose mass would not shrink takes plain steps.
     """
     square = np.einsum("ij,ij->j", mass, mass)
-    product = np.einsum("ij,ij->j", mass, moved)
-    q = np.clip(np.divide(product, square, out=np.zeros_like(square), where=square > 0), 0, 0.9999)
-    ahead = (moved - q * mass) / (1.0 - q)
-    left, plainly = np.abs(ahead).sum(axis=0), np.abs(moved).sum(axis=0)
+    product = np.einsum("ij,ij->j", mass, after)
+    q = np.divide(product, square, out=np.zeros_like(square), where=square > 0)
+    np.clip(q, 0.0, 0.9999, out=q)
+    ahead = (after - q * mass) / (1.0 - q)
+    left, plainly = np.abs(ahead).sum(axis=0), np.abs(after).sum(axis=0)
     worse = np.flatnonzero(left > plainly)
     q[worse], left[worse] = 0.0, plainly[worse]
-    ahead[:, worse] = moved[:, worse]
-    mass /= 1.0 - q
-    total += mass
+    ahead[:, worse] = after[:, worse]
+    moved += mass
+    moved /= 1.0 - q
+    total += moved
     return ahead, left
 
 
