@@ -14,14 +14,9 @@ import numpy as np
 
 from attribution.arrays import IntArray
 from attribution.errors import InputError, nearest
-from attribution.models.chains import (
-    Chain,
-    null_effects,
-    redistributed_effects,
-    states_of_channels,
-    states_of_sequence,
-)
+from attribution.models.chains import Chain, states_of_channels, states_of_sequence
 from attribution.models.markov import Removal, effect_columns
+from attribution.models.removals import null_effects, redistributed_effects
 from attribution.statistics import TransitionCounts
 
 if TYPE_CHECKING:

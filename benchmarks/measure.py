@@ -175,7 +175,10 @@ def measure(
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call ``function(*arguments)`` in a process of its own, so that this one stays small."""
     with _spawn.Pool(1) as pool:
-        return pool.apply(function, arguments)
+        result = pool.apply(function, arguments)
+        pool.close()
+        pool.join()
+    return result
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -14,7 +14,7 @@ from model_oracles import (
 )
 
 from attribution import InputError, Linear, Markov, MarkovPathLevel
-from attribution.models import chains
+from attribution.models import removals as kernel
 from attribution.removal import removal_effects
 
 # Random tables often have no journey without conversion, or none longer than the order;
@@ -75,8 +75,8 @@ def test_walks_give_the_same_effects(drawn):
         dense = removal_effects(counts, groups, removal=removal)
         assert (dense.attrs["solver"], dense.attrs["error_bound"]) == ("dense", None)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(chains, "ALWAYS_DENSE", 0)
-            patch.setattr(chains, "DENSE_STATES", 0)
+            patch.setattr(kernel, "ALWAYS_DENSE", 0)
+            patch.setattr(kernel, "DENSE_STATES", 0)
             walked = removal_effects(counts, groups, removal=removal)
         assert walked.attrs["solver"] == "iterative"
         assert walked.attrs["error_bound"] <= 1e-10
@@ -181,7 +181,7 @@ def test_what_is_lost_by_redistribution_may_be_negative():
 @pytest.mark.parametrize("always_dense", [500, 0])
 def test_journeys_that_would_walk_for_ever_do_not_convert(monkeypatch, always_dense):
     # Without "out" the loop between a and b has no end; c still converts in 1 of 2.
-    monkeypatch.setattr(chains, "ALWAYS_DENSE", always_dense)
+    monkeypatch.setattr(kernel, "ALWAYS_DENSE", always_dense)
     rows = [Row((*"abab", "out"), 1, 0), Row((*"ba", "out"), 1, 1), Row(("c",), 1, 1)]
     counts = counts_of(rows)
     # Every state of the loop leads on: none of them ends a journey.
@@ -196,7 +196,7 @@ def test_journeys_that_would_walk_for_ever_do_not_convert(monkeypatch, always_de
 def test_the_one_journey_in_very_many_that_does_not_go_there_speaks_for_all(
     monkeypatch, always_dense, many
 ):
-    monkeypatch.setattr(chains, "ALWAYS_DENSE", always_dense)
+    monkeypatch.setattr(kernel, "ALWAYS_DENSE", always_dense)
     rows = [Row(("a", "gone"), 0, many), Row(("a", "b"), 1, 0), Row(("a", "c"), 0, 3)]
     frame = removal_effects(counts_of(rows), ["gone"], removal="redistribute")
     assert frame.loc["gone", "conversion_probability"] == pytest.approx(1 / 4, rel=1e-12)
@@ -299,7 +299,7 @@ def test_a_chain_over_many_states_says_how_it_was_walked():
         assert frame.attrs["solver"] == "iterative"
         assert 0 <= frame.attrs["error_bound"] <= 1e-10
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(chains, "ALWAYS_DENSE", 10_000)
+            patch.setattr(kernel, "ALWAYS_DENSE", 10_000)
             dense = removal_effects(counts, groups, removal=removal)
         pd.testing.assert_frame_equal(frame, dense, check_exact=False, rtol=1e-9, atol=1e-9)
 

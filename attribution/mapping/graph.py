@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attribution.edges import CONVERSION, NULL, START, edges_frame, state_labels
+from attribution.edges import edges_frame, state_labels
+from attribution.edges.writing import CONVERSION, NULL, START
 from attribution.errors import InputError
 from attribution.journeys import Journeys
 from attribution.models.base import parts_of

@@ -24,14 +24,9 @@ from attribution.arrays import FloatArray, IntArray
 from attribution.errors import InputError, warn
 from attribution.journeys import Journeys
 from attribution.models.base import Kind, Model, Outcome, credit_totals, outcome_of
-from attribution.models.chains import (
-    Chain,
-    Effects,
-    null_effects,
-    redistributed_effects,
-    states_of_channels,
-)
+from attribution.models.chains import Chain, states_of_channels
 from attribution.models.coalitions import coalitions_of
+from attribution.models.removals import Effects, null_effects, redistributed_effects
 from attribution.models.spread import (
     share_out,
     split_equally,
@@ -133,6 +128,7 @@ class Markov(Model):
         """Solve the chain and share out conversions and value."""
         if not isinstance(statistic, TransitionCounts):
             raise InputError(f"{self.name} needs TransitionCounts, not {type(statistic).__name__}.")
+        require_order(statistic, self.order)
         warn_of_certain_conversion(statistic)
         warn_of_long_order(statistic)
         groups = states_of_channels(statistic.states, len(statistic.channels))
@@ -241,6 +237,7 @@ class MarkovPathLevel(Model):
         if not isinstance(statistic, PathLevelCounts):
             raise InputError(f"{self.name} needs PathLevelCounts, not {type(statistic).__name__}.")
         counts, sets = statistic.transitions, statistic.coalitions
+        require_order(counts, self.order)
         warn_of_certain_conversion(counts)
         warn_of_long_order(counts)
         groups = states_of_channels(counts.states, len(counts.channels))
@@ -304,6 +301,16 @@ def checked_order(order: Any) -> int:
     if isinstance(order, bool) or not isinstance(order, Integral) or order < 1:
         raise InputError(f"order={order!r} is not a positive whole number. Hint: order=1.")
     return int(order)
+
+
+def require_order(statistic: TransitionCounts, order: int) -> None:
+    """Raise `InputError` if the transitions are of another order."""
+    counted = statistic.states.shape[1]
+    if counted != order:
+        raise InputError(
+            f"These transitions are of order {counted}, not {order}. Hint: count them with "
+            "summarize of the same model."
+        )
 
 
 def refused_value(journeys: Journeys, who: str) -> str | None:

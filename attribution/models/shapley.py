@@ -32,6 +32,7 @@ from attribution.models.coalitions import coalitions_of
 from attribution.models.games import EXACT_PLAYERS, shapley_values
 from attribution.models.markov import (
     refused_value,
+    require_order,
     transitions_of,
     warn_of_certain_conversion,
 )
@@ -304,6 +305,7 @@ class Solution(NamedTuple):
 def game_of(worth: Any, statistic: Statistic) -> Game:
     """Return the game of a worth (see `Shapley`) on a statistic."""
     if isinstance(statistic, PathLevelCounts) and worth == "markov":
+        require_order(statistic.transitions, 1)
         return MarkovGame.of(statistic.transitions)
     if isinstance(statistic, CoalitionCounts) and worth == "rate":
         return RateGame.of(statistic)

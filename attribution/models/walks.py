@@ -43,7 +43,7 @@ class Steps(NamedTuple):
     total
         Shape (n_states, n_walks).
     left
-        Shape (n_walks,); sum of the absolute mass still walking.
+        Shape (n_walks,); sum of the absolute mass still walking, before it was scaled.
     steps
         Steps taken.
     """
@@ -107,9 +107,14 @@ def sum_of_steps(
 ) -> Steps:
     """Return (I - S M)^-1 S x for columns x by steps; S scales the rows of each column.
 
-    With Q transposed for M these are the visits of walks from x; with Q itself, and x the reward of
-    each state, what is expected from each state. See `walk` for the parameters.
+    With Q transposed for M these are the visits of walks from x. See `walk` for the parameters.
+    Mass must not grow: of the rows that are not scaled to 0, no column of M S may sum to more than
+    1. Then what is left only falls, extrapolated or not.
     """
+    unscaled = np.divide(1.0, scale, out=np.zeros(np.shape(scale)), where=np.asarray(scale) > 0)
+
+    def mass_of(scaled: FloatArray) -> FloatArray:
+        return np.asarray((np.abs(scaled) * unscaled).sum(axis=0))
 
     def step(mass: FloatArray) -> FloatArray:
         moved: FloatArray = matrix @ mass
@@ -118,47 +123,31 @@ def sum_of_steps(
 
     mass = start * scale
     total = np.zeros_like(mass)
-    left, steps = np.abs(mass).sum(axis=0), 0
+    left, steps = mass_of(mass), 0
     while left.max(initial=0.0) > small and steps < max_steps:
         for _ in range(PERIOD - 2):
             total += mass
             mass = step(mass)
         moved = step(mass)
-        mass, left = _extrapolate(mass, moved, step(moved), total)
+        after = step(moved)
+        q = _factor(mass, after)
+        ahead = (after - q * mass) / (1.0 - q)
+        left, plainly = mass_of(ahead), mass_of(after)
+        worse = np.flatnonzero(left > plainly)
+        q[worse], left[worse] = 0.0, plainly[worse]
+        ahead[:, worse] = after[:, worse]
+        total += (mass + moved) / (1.0 - q)
+        mass = ahead
         steps += PERIOD
     return Steps(total, left, steps)
 
 
-def _extrapolate(
-    mass: FloatArray, moved: FloatArray, after: FloatArray, total: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Take two steps with the factor of each walk that leaves the least squares.
-
-    Parameters
-    ----------
-    mass, moved, after
-        x, x Q and x Q^2, shape (n_states, n_walks).
-    total
-        Where the mass that is done with is added.
-
-    Returns
-    -------
-    mass, left
-        What goes on, and its absolute sums. A walk whose mass would not shrink takes plain steps.
-    """
+def _factor(mass: FloatArray, after: FloatArray) -> FloatArray:
+    """Return for each walk the factor q in [0, 1) for which after - q mass is smallest."""
     square = np.einsum("ij,ij->j", mass, mass)
     product = np.einsum("ij,ij->j", mass, after)
     q = np.divide(product, square, out=np.zeros_like(square), where=square > 0)
-    np.clip(q, 0.0, 0.9999, out=q)
-    ahead = (after - q * mass) / (1.0 - q)
-    left, plainly = np.abs(ahead).sum(axis=0), np.abs(after).sum(axis=0)
-    worse = np.flatnonzero(left > plainly)
-    q[worse], left[worse] = 0.0, plainly[worse]
-    ahead[:, worse] = after[:, worse]
-    moved += mass
-    moved /= 1.0 - q
-    total += moved
-    return ahead, left
+    return np.asarray(np.clip(q, 0.0, 0.9999))
 
 
 def in_blocks(

@@ -155,18 +155,7 @@ class MarkovGame:
 
     @classmethod
     def of(cls, counts: TransitionCounts) -> MarkovGame:
-        """Return the game of the counts of a chain of order 1.
-
-        Raises
-        ------
-        InputError
-            If the chain remembers more.
-        """
-        if counts.states.shape[1] != 1:
-            raise InputError(
-                f"The game needs a chain of order 1, not {counts.states.shape[1]}. Hint: "
-                "Shapley(worth='markov').summarize(journeys) counts it."
-            )
+        """Return the game of the counts of a chain of order 1."""
         chain, n = Chain.of(counts), len(counts.channels)
         n_outcomes = chain.reward.shape[1]
         state = counts.states[:, 0]

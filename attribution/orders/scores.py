@@ -14,7 +14,7 @@ from attribution.segments import sum_by
 
 SCORES = ("log_likelihood", "auc", "brier")
 TIE = 9  # forecasts that agree to so many decimals tie: their errors are far smaller
-SMALL = 1e-12  # bounds the error of a forecast, over the largest number of visits to a context
+SMALL = 1e-12  # journeys; bounds the error of a forecast, but for returns to its context
 
 
 def score_orders(folds: Folds, levels: list[Level]) -> dict[str, FloatArray]:
@@ -119,18 +119,22 @@ def conversion_probability(level: Level, count: FloatArray, n_channels: int) -> 
     size = len(level.fresh)
     leaving = np.flatnonzero((count > 0) & (level.target != level.context))
     source, symbol, target = level.context[leaving], level.symbol[leaving], level.target[leaving]
-    total = sum_by(source, count[leaving], size)
-    rate = count[leaving] / total[source]
-    converts = sum_by(source, rate * (symbol == n_channels), size)
+    times = count[leaving]
+    visits, converts = (
+        sum_by(source, each, size) for each in (times, times * (symbol == n_channels))
+    )
     touch = symbol < n_channels
-    chain = csr_array((rate[touch], (source[touch], target[touch])), shape=(size, size))
-    expected, left, steps = sum_of_steps(chain, converts[:, None], 1.0, SMALL)
+    # h_i n_i = conversions_i + sum_j n_ij / n_j h_j n_j: as n_j covers what enters j, steps shrink.
+    back = csr_array(
+        (times[touch] / visits[target[touch]], (source[touch], target[touch])), shape=(size, size)
+    )
+    expected, left, steps = sum_of_steps(back, converts[:, None], 1.0, SMALL)
     if left[0] > SMALL:
         warn(
             f"Some forecasts of order {level.order} are uncertain: journeys do not end within "
             f"{steps:,} steps of the chain. Hint: leave out journeys of very many touches (bots)."
         )
-    return expected[:, 0]
+    return np.divide(expected[:, 0], visits, out=np.zeros(size), where=visits > 0)
 
 
 def area_under_curve(forecast: FloatArray, conversions: FloatArray, nulls: FloatArray) -> float:

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import splu
 
 from attribution import AttributionWarning, Markov
-from attribution.models import chains, walks
+from attribution.models import chains, factors, removals, walks
 
 # Random tables often have no journey without conversion, or none longer than the order;
 # test_markov holds the warnings.
@@ -26,12 +26,12 @@ orders = st.integers(1, 5)
 
 
 def walked_losses(chain, groups):
-    losses, bound = chains.walked_losses(chain, groups)
+    losses, bound = removals.walked_losses(chain, groups)
     assert bound <= chains.TOLERANCE
     return losses
 
 
-SOLVERS = [chains.dense_losses, chains.sparse_losses, walked_losses]
+SOLVERS = [factors.dense_losses, factors.sparse_losses, walked_losses]
 
 
 def chain_and_groups(rows, order):
@@ -87,7 +87,7 @@ def test_several_states_are_removed_jointly_by_the_same_formula(rows, order):
     statistic = Markov(order=order).summarize(as_journeys(rows))
     pair = range(min(2, len(statistic.channels)))
     jointly = np.flatnonzero(np.isin(statistic.states, pair).any(axis=1))
-    effect = chains.null_effects(chains.Chain.of(statistic), [jointly]).effects
+    effect = removals.null_effects(chains.Chain.of(statistic), [jointly]).effects
     names = [statistic.channels[i] for i in pair]
     assert effect[0, 0] == pytest.approx(Chain(rows, order).removal_effect(*names), **SOLVED)
 
@@ -98,7 +98,7 @@ def test_losses_do_not_depend_on_how_many_states_are_solved_at_once(losses, draw
     chain, groups = drawn
     whole = losses(chain, groups)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chains, "BLOCK", block)
+        patch.setattr(factors, "BLOCK", block)
         patch.setattr(walks, "COLUMNS", block)
         np.testing.assert_allclose(losses(chain, groups), whole, rtol=1e-9, atol=1e-9)
 
@@ -171,8 +171,9 @@ def test_error_bound_holds_for_walks_that_stop_early(drawn, tolerance, period):
     chain, groups = drawn
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chains, "TOLERANCE", tolerance)
+        patch.setattr(removals, "TOLERANCE", tolerance)
         patch.setattr(walks, "PERIOD", period)
-        losses, bound = chains.walked_losses(chain, groups)
+        losses, bound = removals.walked_losses(chain, groups)
     error = np.abs(losses - exact_losses(chain, groups)) / chain.total
     assert error.max() <= bound + ROUNDING
     assert bound <= tolerance
@@ -184,30 +185,30 @@ def test_error_bound_holds_for_walks_that_stop_early(drawn, tolerance, period):
 def test_error_bound_holds_for_walks_that_run_out_of_steps(drawn, max_steps, period):
     chain, groups = drawn
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chains, "walk", partial(walks.walk, max_steps=max_steps))
+        patch.setattr(removals, "walk", partial(walks.walk, max_steps=max_steps))
         patch.setattr(walks, "PERIOD", period)
-        losses, bound = chains.walked_losses(chain, groups)
+        losses, bound = removals.walked_losses(chain, groups)
         redistributed = only_walked(patch, chain, groups)
     error = np.abs(losses - exact_losses(chain, groups)) / chain.total
     assert error.max() <= bound + ROUNDING
-    exact = chains.redistributed_effects(chain, groups)
+    exact = removals.redistributed_effects(chain, groups)
     assert exact.error_bound is None
     error = np.abs(redistributed.effects - exact.effects)
     assert error.max() <= redistributed.error_bound + ROUNDING
 
 
 def only_walked(patch, chain, groups):
-    patch.setattr(chains, "ALWAYS_DENSE", 0)
-    return chains.redistributed_effects(chain, groups)
+    patch.setattr(removals, "ALWAYS_DENSE", 0)
+    return removals.redistributed_effects(chain, groups)
 
 
 def test_error_bound_is_reached_where_all_that_walks_will_convert(monkeypatch):
     path = tuple(f"c{i:02}" for i in range(40))
     chain, groups = chain_and_groups([Row(path, 1, 0, 2.0)], 1)
-    monkeypatch.setattr(chains, "walk", partial(walks.walk, max_steps=6))
+    monkeypatch.setattr(removals, "walk", partial(walks.walk, max_steps=6))
     warning = r"so long that 20,000 steps do not end them.*certain to 1\.0e\+00 only"
     with pytest.warns(AttributionWarning, match=warning):
-        losses, bound = chains.walked_losses(chain, groups[:1])
+        losses, bound = removals.walked_losses(chain, groups[:1])
     # After a period the journey is still on its way to convert: all is missing.
     assert losses.tolist() == [[0, 0]]
     assert bound == 1
@@ -217,19 +218,19 @@ def test_bound_of_value_counts_the_most_that_one_conversion_is_worth(monkeypatch
     path = tuple(f"c{i:02}" for i in range(40))
     rows = [Row(path, 1, 0, 900.0), Row(("x",), 9, 0, 100.0)]
     chain, groups = chain_and_groups(rows, 1)
-    monkeypatch.setattr(chains, "walk", partial(walks.walk, max_steps=6))
+    monkeypatch.setattr(removals, "walk", partial(walks.walk, max_steps=6))
     with pytest.warns(AttributionWarning, match=r"9\.0e-01 only"):
-        losses, bound = chains.walked_losses(chain, groups[:1])
+        losses, bound = removals.walked_losses(chain, groups[:1])
     assert losses.tolist() == [[0, 0]]  # and is 1 of 10 conversions, 900 of 1,000 in value
     assert bound == pytest.approx(0.9)
 
 
 def test_chain_without_conversions_is_solved_at_once_and_surely():
     chain, groups = chain_and_groups([Row(tuple("abcab"), 0, 3)], 1)
-    losses, bound = chains.walked_losses(chain, groups)
+    losses, bound = removals.walked_losses(chain, groups)
     assert not losses.any()
     assert bound == 0
-    assert not chains.null_effects(chain, groups).effects.any()
+    assert not removals.null_effects(chain, groups).effects.any()
 
 
 # --- walks over any substochastic matrix --------------------------------------------------
@@ -275,6 +276,10 @@ def most_expected(q, b, scale):
     return np.array(h)[:, None]
 
 
+def unscaled(mass, scale):
+    return np.divide(mass, scale, out=np.zeros_like(mass), where=scale > 0)
+
+
 def walk(q, b, start, scale, small, **options):
     return walks.walk(csr_array(q.T), b, start, scale, small, **options)
 
@@ -301,17 +306,33 @@ def test_sums_of_steps_and_the_mass_left_are_exact_wherever_they_stop(drawn, max
         inside = np.eye(len(q)) - factor[:, None] * q.T
         exact = np.linalg.solve(inside, factor * start[:, i])
         # What is missing from x N is y N with the mass y that still walks, so y is known from it.
-        still = inside @ (exact - found.total[:, i])
+        still = unscaled(inside @ (exact - found.total[:, i]), factor)
         assert found.left[i] == pytest.approx(np.abs(still).sum(), rel=1e-9, abs=1e-10)
 
 
 @given(drawn=matrices())
-def test_steps_from_the_reward_give_what_is_expected_from_each_state(drawn):
-    q, b, _, _ = drawn
-    # What is left can still come to 1 / leak times as much.
-    found = walks.sum_of_steps(csr_array(q), b, 1.0, 1e-16)
+def test_steps_back_from_the_reward_give_what_is_expected_from_each_state(drawn):
+    q, b, start, _ = drawn
+    visits = np.linalg.solve(np.eye(len(q)) - q.T, start[:, 0] + 0.1)[:, None]
+    # In units of visits mass does not grow on its way back either.
+    found = walks.sum_of_steps(csr_array(visits * q / visits.T), visits * b, 1.0, 1e-16)
     expected = np.linalg.solve(np.eye(len(q)) - q, b)
-    np.testing.assert_allclose(found.total, expected, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(found.total / visits, expected, rtol=1e-10, atol=1e-12)
+
+
+@given(drawn=matrices(), seed=st.integers(0, 1000), max_steps=st.integers(0, 60))
+def test_mass_only_falls_where_rows_are_rescaled(drawn, seed, max_steps):
+    q, b, start, _ = drawn
+    removed = np.random.default_rng(seed).random(len(q)) < 0.5
+    stays = np.where(removed, 0.0, q).sum(axis=1) + 1 - q.sum(axis=1)
+    scale = np.where(removed, 0.0, 1 / stays)[:, None]
+    lefts = [
+        walk(q, b, start[:, :1], scale, 0.0, max_steps=n * walks.PERIOD).left[0] for n in range(12)
+    ]
+    assert (np.diff(lefts) <= 1e-15).all()
+    result = walk(q, b, start[:, :1], scale, 1e-13)
+    expected = earned_exactly(q, b, start[:, :1], scale)
+    np.testing.assert_allclose(result.earned, expected, rtol=1e-9, atol=1e-11)
 
 
 @given(drawn=matrices(), max_steps=st.integers(0, 60))
@@ -329,7 +350,7 @@ def test_an_extrapolation_never_leaves_more_mass_than_a_plain_step(drawn):
     for _ in range(walks.PERIOD):
         plain = (q.T @ plain) * scale
     left = walk(*drawn, 0.0, max_steps=1).left
-    assert (left <= plain.sum(axis=0) * (1 + 1e-12)).all()
+    assert (left <= unscaled(plain, scale).sum(axis=0) * (1 + 1e-12)).all()
     lefts = [walk(*drawn, 0.0, max_steps=n * walks.PERIOD).left for n in range(12)]
     assert (np.diff(lefts, axis=0) <= 1e-15).all()
 
@@ -434,19 +455,19 @@ def test_chains_of_long_journeys_over_many_channels_are_factored(rows, solver):
 
 def test_steps_of_journeys_are_counted_no_further_than_asked():
     chain, _ = chain_and_groups(ring_with_hubs(n_journeys=10), 1)
-    whole = chains.steps_of_journeys(chain)
+    whole = removals.steps_of_journeys(chain)
     assert whole > 1000
-    assert 100 < chains.steps_of_journeys(chain, 100) <= 101 + walks.PERIOD
+    assert 100 < removals.steps_of_journeys(chain, 100) <= 101 + walks.PERIOD
     short, _ = chain_and_groups([Row(("a", "b"), 1, 1)], 1)
-    assert chains.steps_of_journeys(short) == walks.PERIOD
+    assert removals.steps_of_journeys(short) == walks.PERIOD
 
 
 def test_a_set_of_more_states_than_a_dense_matrix_may_have_is_walked(monkeypatch):
     chain, groups = chain_and_groups(ring_with_hubs(), 1)
-    monkeypatch.setattr(chains, "DENSE_STATES", 100)
+    monkeypatch.setattr(removals, "DENSE_STATES", 100)
     single, large = [groups[0]], [np.arange(0, 602, 2)]
-    assert chains.null_effects(chain, single * 600).solver == "sparse"
-    found = chains.null_effects(chain, large)
+    assert removals.null_effects(chain, single * 600).solver == "sparse"
+    found = removals.null_effects(chain, large)
     assert found.solver == "iterative"
     np.testing.assert_allclose(found.effects, exact_losses(chain, large) / chain.total, rtol=1e-10)
 
@@ -477,14 +498,14 @@ def eliminated(matrix):
 @given(q=patterns())
 def test_space_of_the_narrow_order_holds_all_fill_ins(q):
     n = len(q)
-    order, rows = chains.narrow_order(csr_array(q))
+    order, rows = factors.narrow_order(csr_array(q))
     assert sorted(order.tolist()) == list(range(n))
     inside = (np.eye(n) - q)[np.ix_(order, order)]
     first = np.arange(n) - rows
     outside = np.arange(n)[None, :] < first[:, None]  # left of the first entry of a row
-    factors = eliminated(inside)
-    assert not factors[outside].any()
-    assert not factors.T[outside].any()
+    lu = eliminated(inside)
+    assert not lu[outside].any()
+    assert not lu.T[outside].any()
     sparse = splu(csr_array(inside).tocsc(), permc_spec="NATURAL", diag_pivot_thresh=0.0)
     assert sparse.L.nnz + sparse.U.nnz <= 2 * rows.sum() + 2 * n
     # No order at all needs more than the full triangle; the space is no larger than that.
@@ -494,7 +515,7 @@ def test_space_of_the_narrow_order_holds_all_fill_ins(q):
 @given(q=patterns())
 def test_a_first_entry_bounds_the_space_of_each_row(q):
     assume(q.any())
-    order, rows = chains.narrow_order(csr_array(q))
+    order, rows = factors.narrow_order(csr_array(q))
     pattern = (q + q.T + np.eye(len(q)))[np.ix_(order, order)] > 0
     assert rows.tolist() == [i - int(np.argmax(line)) for i, line in enumerate(pattern)]
 
@@ -512,7 +533,7 @@ def test_sparse_factorisation_gives_what_a_dense_solve_gives(q):
     )
     groups = [np.arange(0, n, 2), np.array([n - 1])]
     expected = exact_losses(chain, groups)
-    np.testing.assert_allclose(chains.sparse_losses(chain, groups), expected, rtol=1e-11)
+    np.testing.assert_allclose(factors.sparse_losses(chain, groups), expected, rtol=1e-11)
 
 
 # --- which states -------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from attribution import (
     InputError,
     Markov,
     MarkovPathLevel,
+    Shapley,
     compare,
     transforms,
 )
@@ -342,3 +343,12 @@ def test_loops_and_long_journeys_stay_exact():
     result = Markov().attribute(as_journeys(rows))
     assert result.details["base_rate"] == 0.5
     assert result.to_frame()["removal_effect"].tolist() == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize("model", [Markov(), MarkovPathLevel(), Shapley(worth="markov")])
+def test_transitions_of_another_order_are_refused(model):
+    journeys = as_journeys(FOUR_PATHS)
+    counts = MarkovPathLevel(order=2).summarize(journeys)
+    statistic = counts.transitions if isinstance(model, Markov) else counts
+    with pytest.raises(InputError, match=r"are of order 2, not 1. Hint: .*summarize"):
+        model.solve(statistic)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from model_oracles import Row, as_journeys, path_level_credit, removal_effects, tables
 
 from attribution import InputError, Markov, MarkovPathLevel
-from attribution.models import chains
+from attribution.models import removals
 
 # Random tables often have no journey without conversion, or none longer than the order;
 # test_markov holds the warnings.
@@ -127,8 +127,8 @@ def test_solver_and_its_bound_are_said_and_do_not_change_the_result(monkeypatch)
     journeys, model = as_journeys(rows), MarkovPathLevel(order=2)
     dense = model.attribute(journeys)
     assert (dense.details["solver"], dense.details["error_bound"]) == ("dense", None)
-    monkeypatch.setattr(chains, "ALWAYS_DENSE", 0)
-    monkeypatch.setattr(chains, "DENSE_STATES", 0)
+    monkeypatch.setattr(removals, "ALWAYS_DENSE", 0)
+    monkeypatch.setattr(removals, "DENSE_STATES", 0)
     walked = model.attribute(journeys)
     assert walked.details["solver"] == "iterative"
     assert walked.details["error_bound"] <= 1e-10
