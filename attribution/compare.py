@@ -38,7 +38,8 @@ def compare(
     Raises
     ------
     InputError
-        If a name is unknown or given twice, no model is left, or there are no journeys.
+        If a name is unknown or given twice, no model is left (also because all are skipped), or
+        there are no journeys.
 
     Examples
     --------
@@ -72,6 +73,8 @@ def compare(
     if empty:
         raise InputError("There are no journeys: the iterable is empty.")
     for name, reason in skipped.items():
+        if not statistics:
+            raise InputError(f"No model is left to compare. {name} is skipped: {reason}")
         warn(f"{name} is skipped: {reason}")
     return Comparison(
         attributions={name: chosen[name].solve(s) for name, s in statistics.items()},
@@ -107,7 +110,10 @@ def choose(models: Sequence[str | Model], exclude: Collection[str] | None) -> di
                 f"{each!r} is no model. Hint: give a name or an instance, such as Markov(order=2)."
             )
         if model.name in chosen:
-            raise InputError(f"{model.name} is given twice.")
+            raise InputError(
+                f"{model.name} is given twice. Hint: functions are told apart by their names, so "
+                "define them with def."
+            )
         chosen[model.name] = model
     left_out = [exclude] if isinstance(exclude, str) else list(exclude or ())
     for name in left_out:

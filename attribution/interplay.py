@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import combinations
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from attribution.arrays import FloatArray
-from attribution.errors import InputError
+from attribution.errors import InputError, nearest
 from attribution.journeys import Journeys
-from attribution.models.base import Outcome, outcome_of, parts_of
+from attribution.models.base import Outcome, outcome_of, parts_of, summarize_parts
 from attribution.models.games import EXACT_PLAYERS, interaction_values, subset_sums
 from attribution.models.shapley import Shapley, game_of
 from attribution.models.spread import equal_weights
@@ -34,8 +35,9 @@ def coalition_worths(
 ) -> pd.DataFrame:
     """List what sets of channels are worth: the table behind a Shapley game.
 
-    A diagnostic: it shows on how few journeys most worths rest. Its column `worth` may be passed
-    to `Shapley(worth=...)`, edited or smoothed.
+    A diagnostic: it shows on how few journeys most worths rest. With kind="rate" or "markov" and
+    all sets listed, its column `worth`, perhaps edited or smoothed, is a game for
+    `Shapley(worth=...)`; there, sets that are left out are worth 0.
 
     Parameters
     ----------
@@ -51,8 +53,8 @@ def coalition_worths(
     Returns
     -------
     pandas.DataFrame
-        Index coalition, tuples of channels, smaller ones first; columns journeys, conversions,
-        worth (a rate, a probability, or conversions).
+        Index coalition, tuples of channels, smaller ones first (one row: `.loc[[("a", "b")]]`);
+        columns journeys, conversions, worth (a rate, a probability, or conversions).
 
     Raises
     ------
@@ -74,7 +76,13 @@ def coalition_worths(
     import pandas as pd
 
     if kind not in KINDS:
-        raise InputError(f"kind={kind!r} is not one of {KINDS}.")
+        raise InputError(f"kind={kind!r} is not one of {KINDS}.{nearest(str(kind), KINDS)}")
+    if (
+        isinstance(min_journeys, bool)
+        or not isinstance(min_journeys, Real)
+        or not min_journeys >= 0
+    ):
+        raise InputError(f"min_journeys={min_journeys!r} is not a number from 0 on.")
     statistic = _counted(journeys, "markov" if kind == "markov" else "rate")
     sets = _sets(statistic)
     if kind == "exact_rate":
@@ -88,7 +96,7 @@ def coalition_worths(
         n = len(sets.channels)
         if n > LISTED_PLAYERS:
             raise InputError(
-                f"{n} channels have {2**n - 1:,} sets, too many to list. Hint: kind='exact_rate' "
+                f"{n} channels have 2**{n} sets, too many to list. Hint: kind='exact_rate' "
                 "lists those that occur; transforms.regroup makes fewer channels."
             )
         masks, coalitions = _all_sets(sets.channels)
@@ -140,7 +148,7 @@ def shapley_interactions(
     ...     "path": ["a", "b", "a > b"], "conversions": [1, 2, 3], "nulls": [9, 8, 2]
     ... })
     >>> shapley_interactions(Journeys.from_paths(table, nulls="nulls")).round(3)
-    channel     a     b
+    other       a     b
     channel
     a        0.00 -0.06
     b       -0.06  0.00
@@ -156,7 +164,8 @@ def shapley_interactions(
             "channels. Hint: fewer channels by transforms.regroup."
         )
     names = pd.Index(statistic.channels, name="channel", dtype="str")
-    return pd.DataFrame(interaction_values(_worths(model.worth, statistic)), names, names)
+    values = interaction_values(_worths(model.worth, statistic))
+    return pd.DataFrame(values, names, names.rename("other"))
 
 
 def ordered_shapley(
@@ -221,14 +230,8 @@ def ordered_shapley(
 
 
 def _counted(journeys: Journeys | Iterable[Journeys], worth: Any) -> Statistic:
-    model = Shapley(worth=worth)
-    statistic: Statistic | None = None
-    for part in parts_of(journeys):
-        found = model.summarize(replace(part, values=None))
-        statistic = found if statistic is None else statistic + found
-    if statistic is None:
-        raise InputError("There are no journeys: the iterable is empty.")
-    return statistic
+    parts = (replace(part, values=None) for part in parts_of(journeys))
+    return summarize_parts(Shapley(worth=worth), parts)
 
 
 def _sets(statistic: Statistic) -> CoalitionCounts:
@@ -248,8 +251,7 @@ def _worths(worth: Any, statistic: Statistic) -> FloatArray:
     if worth == "conversions":
         sets = _sets(statistic)
         return _within(sets, sets.conversions)
-    worths, _ = game_of(worth, statistic).worths()
-    return worths[0]
+    return game_of(worth, statistic).worths(0)[0]
 
 
 def _all_sets(channels: tuple[str, ...]) -> tuple[list[int], list[tuple[str, ...]]]:

@@ -17,7 +17,7 @@ from attribution.errors import InputError, nearest
 from attribution.models.chains import Chain, states_of_channels, states_of_sequence
 from attribution.models.markov import Removal, effect_columns
 from attribution.models.removals import null_effects, redistributed_effects
-from attribution.statistics import TransitionCounts
+from attribution.statistics import PathLevelCounts, TransitionCounts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +26,8 @@ Group = str | AbstractSet[str] | tuple[str, ...]
 
 
 def removal_effects(
-    statistic: TransitionCounts,
-    groups: Mapping[str, Group] | Iterable[Group] | None = None,
+    statistic: TransitionCounts | PathLevelCounts,
+    groups: Mapping[str, Group] | Iterable[Group] | Group | None = None,
     *,
     removal: Removal = "null",
 ) -> pd.DataFrame:
@@ -36,14 +36,15 @@ def removal_effects(
     Parameters
     ----------
     statistic
-        Transitions, from `Markov(order=k).summarize(journeys)`.
+        Transitions, from `Markov(order=k).summarize(journeys)`; of a stream
+        `sum(map(Markov(order=k).summarize, parts))`.
     groups
-        What to remove, perhaps by name: a channel; a set of channels, which all stop; or a tuple, a
-        sequence of channels touched one right after the other, of at most k. None: each channel by
-        itself.
+        A list or mapping (by name) of what to remove: a channel; a set of channels, which all
+        stop; or a tuple, a sequence of channels touched one right after the other, of at most k.
+        One such group may stand alone. None: each channel by itself.
     removal
         "null": journeys that reach what is removed are lost. "redistribute": they go where the
-        others go from there; effects are signed. See `Markov`.
+        others go from there; effects are signed. See `Markov` (whose own option is not read).
 
     Returns
     -------
@@ -77,6 +78,8 @@ def removal_effects(
     """
     import pandas as pd
 
+    if isinstance(statistic, PathLevelCounts):
+        statistic = statistic.transitions
     if not isinstance(statistic, TransitionCounts):
         raise InputError(
             f"Got a {type(statistic).__name__}, not TransitionCounts. Hint: "
@@ -87,8 +90,10 @@ def removal_effects(
             f"removal={removal!r} is not one of ('null', 'redistribute'). Hint: removal='null' is "
             "the definition of the removal effect."
         )
-    named = _named(statistic.channels if groups is None else groups)
-    members = [_states(statistic, group) for group in named.values()]
+    named = _named(list(statistic.channels) if groups is None else groups)
+    by_channel = states_of_channels(statistic.states, len(statistic.channels))
+    code = {channel: i for i, channel in enumerate(statistic.channels)}
+    members = [_states(statistic, group, code, by_channel) for group in named.values()]
     chain = Chain.of(statistic)
     found = (null_effects if removal == "null" else redistributed_effects)(chain, members)
     journeys = statistic.n_journeys
@@ -105,8 +110,13 @@ def removal_effects(
 
 def _named(groups: Mapping[str, Group] | Iterable[Group]) -> dict[str, Group]:
     """Return the groups by name: their own, or what they consist of."""
-    if isinstance(groups, str):
+    if isinstance(groups, str | AbstractSet | tuple):
         groups = [groups]
+    if not isinstance(groups, Iterable):
+        raise InputError(
+            f"groups={groups!r} holds no groups. Hint: a list of channels, sets and tuples, or a "
+            "mapping from names to them."
+        )
     if isinstance(groups, Mapping):
         pairs: Iterable[tuple[Any, Group]] = groups.items()
     else:
@@ -135,19 +145,29 @@ def _name(group: Any) -> str:
     )
 
 
-def _states(statistic: TransitionCounts, group: Group) -> IntArray:
+def _states(
+    statistic: TransitionCounts, group: Group, code: Mapping[str, int], by_channel: list[IntArray]
+) -> IntArray:
     """Return the states that a group removes."""
     name = _name(group)
     channels = [group] if isinstance(group, str) else list(group)
     if not channels:
         raise InputError("A group is empty. Hint: leave it out.")
-    code = {channel: i for i, channel in enumerate(statistic.channels)}
     for channel in channels:
+        if not isinstance(channel, str):
+            raise InputError(
+                f"{channel!r} in group {name!r} is no channel's name. Hint: sets and tuples hold "
+                "names only; give each of them as a group of its own."
+            )
+    for channel in sorted(channels):
         if channel not in code:
-            raise InputError(f"No channel {channel!r}.{nearest(str(channel), statistic.channels)}")
+            some = ", ".join(map(repr, statistic.channels[:10]))
+            raise InputError(
+                f"No channel {channel!r}.{nearest(channel, statistic.channels)} Hint: there are "
+                f"{len(code)}, such as {some}."
+            )
     codes = np.array([code[channel] for channel in channels])
     if not isinstance(group, tuple):
-        by_channel = states_of_channels(statistic.states, len(statistic.channels))
         return np.unique(np.concatenate([by_channel[each] for each in codes]))
     order = statistic.states.shape[1]
     if len(codes) > order:

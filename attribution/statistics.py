@@ -61,7 +61,7 @@ class Totals:
         return Totals(**sums)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Statistic(Immutable, ABC):
     """What all statistics share.
 
@@ -83,7 +83,15 @@ class Statistic(Immutable, ABC):
     spec: EventSpec | None = None
     transforms: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return (
+            f"<{type(self).__name__} of {self.model.name}: "
+            f"{self.totals.conversions + self.totals.nulls:,.15g} journeys, "
+            f"{len(self.channels):,} channels, {self.totals.conversions:,.15g} conversions>"
+        )
+
     def __add__(self, other: Self) -> Self:
+        """Return the statistic of both parts; `sum` adds many."""
         if type(self) is not type(other) or self.model != other.model:
             raise InputError(
                 f"Statistics of different models cannot be added: {self.model} and "
@@ -128,7 +136,7 @@ def _plus(a: FloatArray | None, b: FloatArray | None) -> FloatArray | None:
     return None if a is None or b is None else a + b
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class ChannelCredit(Statistic):
     """Credit per channel, final up to addition.
 
@@ -155,14 +163,14 @@ class ChannelCredit(Statistic):
         )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class TransitionCounts(Statistic):
     """Counts of the transitions of a chain whose states are the last `order` touches.
 
     Attributes
     ----------
     states
-        Shape (n_states, order); codes of the channels, -1 before the first of a shorter path;
+        Shape (n_states, order); codes of the channels, -1 after the last of a shorter path;
         sorted. Only observed states exist.
     starts, conversions, nulls
         Shape (n_states,); journeys that begin in a state, and that leave it by converting or not.
@@ -251,7 +259,7 @@ class TransitionCounts(Statistic):
         )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class CoalitionCounts(Statistic):
     """Journeys counted by the set of channels they touch.
 
@@ -331,7 +339,7 @@ class CoalitionCounts(Statistic):
         return replace(self, touches=self.touches + other.touches, **sets)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class PathLevelCounts(Statistic):
     """The transitions of a chain, and the sets of channels whose journeys share its effects out.
 

@@ -121,6 +121,17 @@ def test_a_model_that_needs_ages_is_skipped_with_a_warning():
         comparison["time_decay"]
 
 
+def test_no_model_left_because_all_are_skipped_is_refused():
+    with pytest.raises(InputError, match=r"No model is left.*shapley.*scale='total'"):
+        compare(timed(), [Shapley(worth="rate")])
+
+
+def test_functions_of_one_name_are_told_how_to_differ():
+    games = [Shapley(worth=lambda s, n=n: len(s) ** n, scale="total") for n in (1, 2)]
+    with pytest.raises(InputError, match=r"is given twice. Hint: functions.*names.*def"):
+        compare(timed(), games)
+
+
 def test_a_model_left_out_is_not_warned_about():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

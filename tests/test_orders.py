@@ -382,6 +382,12 @@ def test_one_fold_is_refused():
         select_order(as_journeys([Row(("a",), 9, 9)]), n_folds=1)
 
 
+@pytest.mark.parametrize("seed", [-1, "today", 1.5])
+def test_what_is_no_seed_is_refused(seed):
+    with pytest.raises(InputError, match=rf"random_state={seed!r} is no seed. Hint"):
+        select_order(as_journeys([Row(("a",), 9, 9)]), random_state=seed)
+
+
 def test_numpy_integers_are_whole_numbers():
     journeys = as_journeys([Row(("a", "b"), 9, 9)])
     chosen = select_order(journeys, np.int64(2), n_folds=np.int32(2))

@@ -15,6 +15,7 @@ from model_oracles import (
 
 from attribution import InputError, Linear, Markov, MarkovPathLevel
 from attribution.models import removals as kernel
+from attribution.models.chains import states_of_channels
 from attribution.removal import removal_effects
 
 # Random tables often have no journey without conversion, or none longer than the order;
@@ -312,7 +313,6 @@ def test_a_chain_over_many_states_says_how_it_was_walked():
     [
         as_journeys(SAMPLE),
         Linear().summarize(as_journeys(SAMPLE)),
-        MarkovPathLevel().summarize(as_journeys(SAMPLE)),
         Markov().attribute(as_journeys(SAMPLE)),
     ],
     ids=lambda each: type(each).__name__,
@@ -321,6 +321,26 @@ def test_other_things_than_transition_counts_are_refused(statistic):
     kind = type(statistic).__name__
     with pytest.raises(InputError, match=rf"Got a {kind}, not TransitionCounts. Hint: Markov\("):
         removal_effects(statistic)
+
+
+def test_path_level_counts_hold_the_same_transitions():
+    frame = removal_effects(MarkovPathLevel(order=2).summarize(as_journeys(SAMPLE)))
+    expected = removal_effects(Markov(order=2).summarize(as_journeys(SAMPLE)))
+    pd.testing.assert_frame_equal(frame, expected)
+
+
+@pytest.mark.parametrize("group", ["a", {"a", "b"}, ("a", "b")])
+def test_a_group_may_stand_alone(group):
+    counts = Markov(order=2).summarize(as_journeys(SAMPLE))
+    alone, listed = removal_effects(counts, group), removal_effects(counts, [group])
+    assert len(alone) == 1
+    pd.testing.assert_frame_equal(alone, listed)
+
+
+def test_a_sequence_within_a_set_is_refused():
+    counts = Markov(order=2).summarize(as_journeys(SAMPLE))
+    with pytest.raises(InputError, match=r"\('a', 'b'\) in group .* is no channel's name. Hint"):
+        removal_effects(counts, [{"c", ("a", "b")}])
 
 
 def test_order_0_is_refused_before_anything_is_counted():
@@ -346,6 +366,23 @@ def test_a_group_of_another_kind_is_refused(group):
     for groups in ([group], {"any": group}):
         with pytest.raises(InputError, match=r"is no group. Hint: .*a set of channels.*a tuple"):
             removal_effects(counts_of(SAMPLE), groups)
+
+
+def test_what_holds_no_groups_is_refused():
+    with pytest.raises(InputError, match=r"groups=5 holds no groups. Hint: a list of channels"):
+        removal_effects(counts_of(SAMPLE), 5)
+
+
+def test_the_states_of_all_channels_are_found_at_once(monkeypatch):
+    called = []
+
+    def spy(*arguments):
+        called.append(arguments)
+        return states_of_channels(*arguments)
+
+    monkeypatch.setattr("attribution.removal.states_of_channels", spy)
+    assert len(removal_effects(counts_of(SAMPLE))) == 3
+    assert len(called) == 1
 
 
 @pytest.mark.parametrize("group", [set(), frozenset(), ()])

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from model_oracles import Row, as_journeys, tables
 
-from attribution import FirstClick, InputError, Linear, Markov, Shapley, TimeDecay
+from attribution import (
+    FirstClick,
+    InputError,
+    Linear,
+    Markov,
+    MarkovPathLevel,
+    Shapley,
+    TimeDecay,
+)
 from attribution.spec import EventSpec
 from attribution.statistics import Totals
 
@@ -161,3 +169,19 @@ def test_statistics_are_read_only_also_after_pickling(model):
         assert each.equals(statistic)
         with pytest.raises(ValueError, match="read-only"):
             each.conversions[0] = 7
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        (Linear(), "ChannelCredit of linear"),
+        (Markov(order=2), "TransitionCounts of markov(order=2)"),
+        (MarkovPathLevel(), "PathLevelCounts of markov_path_level"),
+        (Shapley(worth="rate"), "CoalitionCounts of shapley(worth='rate')"),
+    ],
+    ids=lambda each: getattr(each, "name", ""),
+)
+def test_a_statistic_says_what_it_is_in_one_line(model, kind):
+    rows = [Row(("a", "b"), 2, 1), Row((), 1, 0)]
+    statistic = model.summarize(as_journeys(rows, values=False))
+    assert repr(statistic) == f"<{kind}: 4 journeys, 2 channels, 3 conversions>"

@@ -21,7 +21,7 @@ from attribution.edges import edges_frame, state_labels
 from attribution.edges.writing import CONVERSION, NULL, START
 from attribution.errors import InputError
 from attribution.journeys import Journeys
-from attribution.models.base import parts_of
+from attribution.models.base import summarize_parts
 from attribution.models.markov import Markov
 from attribution.statistics import TransitionCounts
 
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     import networkx as nx
     import pandas as pd
 
+MATRIX_STATES = 5_000
+
 
 def transition_matrix(journeys: Journeys | Iterable[Journeys], *, order: int = 1) -> pd.DataFrame:
     """Return the transition probabilities between states as a labelled matrix.
 
-    It holds a number for every pair of states; where there are many (a high order, hundreds of
-    channels) use `transition_graph`, which holds the observed pairs only.
+    It holds a number for every pair of at most 5,000 states; `transition_graph` holds the
+    observed pairs only.
 
     Parameters
     ----------
@@ -53,7 +55,7 @@ def transition_matrix(journeys: Journeys | Iterable[Journeys], *, order: int = 1
     ------
     InputError
         If `order` is not a positive whole number, there is no part, a channel contains ">" or is
-        called like the start or an end, or there is negative value.
+        called like the start or an end, there is negative value, or there are too many states.
 
     Examples
     --------
@@ -69,6 +71,12 @@ def transition_matrix(journeys: Journeys | Iterable[Journeys], *, order: int = 1
     import pandas as pd
 
     counts = _counts(journeys, order)
+    if len(counts.states) > MATRIX_STATES:
+        raise InputError(
+            f"A matrix of {len(counts.states):,} states would take "
+            f"{8e-9 * len(counts.states) ** 2:,.1f} GB. Hint: transition_graph, or the edge table "
+            "Markov(order=...).summarize(journeys).to_frame(), hold observed pairs only."
+        )
     edges, labels = _edges(counts), state_labels(counts)
     rows = pd.Index([START, *labels], name="source")
     columns = pd.Index([*labels, CONVERSION, NULL], name="target")
@@ -97,9 +105,9 @@ def transition_graph(journeys: Journeys | Iterable[Journeys], *, order: int = 1)
     -------
     networkx.DiGraph
         Nodes "(start)", the states, "(conversion)" and "(null)", with `visits` (number of times
-        that journeys pass), `channels` (tuple of names, the oldest first) and `kind` ("start",
-        "state", "conversion" or "null"). Edges with `count`, `probability`, `distance`, and where
-        value was given `value` (of the conversions, on the edges to "(conversion)"; 0
+        that journeys pass), `channel` (the one touched last, "" for the others) and `kind`
+        ("start", "state", "conversion" or "null"). Edges with `count`, `probability`, `distance`,
+        and where value was given `value` (of the conversions, on the edges to "(conversion)"; 0
         elsewhere). Graph attributes `order` and `n_journeys` (those with touches).
 
     Raises
@@ -126,16 +134,16 @@ def transition_graph(journeys: Journeys | Iterable[Journeys], *, order: int = 1)
 
     counts = _counts(journeys, order)
     graph = nx.DiGraph(order=counts.states.shape[1], n_journeys=counts.n_journeys)
-    graph.add_node(START, visits=counts.n_journeys, channels=(), kind="start")
+    graph.add_node(START, visits=counts.n_journeys, channel="", kind="start")
     states = zip(state_labels(counts), counts.visits.tolist(), counts.states.tolist(), strict=True)
     for label, visits, state in states:
-        channels = tuple(counts.channels[code] for code in state if code >= 0)
-        graph.add_node(label, visits=visits, channels=channels, kind="state")
+        last = counts.channels[[code for code in state if code >= 0][-1]]
+        graph.add_node(label, visits=visits, channel=last, kind="state")
     for end, kind, visits in (
         (CONVERSION, "conversion", float(counts.conversions.sum())),
         (NULL, "null", float(counts.nulls.sum())),
     ):
-        graph.add_node(end, visits=visits, channels=(), kind=kind)
+        graph.add_node(end, visits=visits, channel="", kind=kind)
     edges = _edges(counts)
     attributes = edges.drop(columns=["source", "target"]).to_dict("records")
     graph.add_edges_from(zip(edges["source"], edges["target"], attributes, strict=True))
@@ -143,11 +151,9 @@ def transition_graph(journeys: Journeys | Iterable[Journeys], *, order: int = 1)
 
 
 def _counts(journeys: Journeys | Iterable[Journeys], order: int) -> TransitionCounts:
-    model = Markov(order=order)
-    total = sum(map(model.summarize, parts_of(journeys)))
-    if not isinstance(total, TransitionCounts):
-        raise InputError("There are no journeys: the iterable is empty.")
-    return total
+    counts = summarize_parts(Markov(order=order), journeys)
+    assert isinstance(counts, TransitionCounts)
+    return counts
 
 
 def _edges(counts: TransitionCounts) -> pd.DataFrame:

@@ -88,8 +88,8 @@ class Model(ABC):
         return None
 
     def require(self, journeys: Journeys) -> None:
-        """Raise `InputError` if the journeys lack what the model needs."""
-        lack = self.unmet(journeys)
+        """Raise `InputError` if these are no journeys, or lack what the model needs."""
+        lack = self.unmet(_checked(journeys))
         if lack is not None:
             raise InputError(lack)
 
@@ -114,14 +114,7 @@ class Model(ABC):
         InputError
             If the journeys lack what the model needs, or there is no part.
         """
-        total: Statistic | None = None
-        for part in parts_of(journeys):
-            self.require(part)
-            statistic = self.summarize(part)
-            total = statistic if total is None else total + statistic
-        if total is None:
-            raise InputError("There are no journeys: the iterable is empty.")
-        return self.solve(total)
+        return self.solve(summarize_parts(self, journeys))
 
     @abstractmethod
     def credit(
@@ -137,8 +130,8 @@ class Model(ABC):
         journeys
             Any journeys; with `attribution` perhaps a part of those it is from.
         attribution
-            This model's result for all journeys; solved from `journeys` where None. Separable
-            models do not need it.
+            This model's result for all journeys; solved from `journeys` where None. Without it a
+            part is solved by itself: alike for rules and the Shapley game of conversions only.
         of
             The outcome.
 
@@ -148,6 +141,24 @@ class Model(ABC):
             By channel it sums to the attribution; for separable models it also sums to the
             outcome within each row that has touches.
         """
+
+
+def summarize_parts(model: Model, journeys: Journeys | Iterable[Journeys]) -> Statistic:
+    """Return the statistic of journeys, or of an iterable of disjoint parts of them.
+
+    Raises
+    ------
+    InputError
+        If the journeys lack what the model needs, or there is no part.
+    """
+    total: Statistic | None = None
+    for part in parts_of(journeys):
+        model.require(part)
+        statistic = model.summarize(part)
+        total = statistic if total is None else total + statistic
+    if total is None:
+        raise InputError("There are no journeys: the iterable is empty.")
+    return total
 
 
 def _short(option: object) -> str:
@@ -174,12 +185,21 @@ def parts_of(journeys: Journeys | Iterable[Journeys]) -> Iterable[Journeys]:
     return (part for each in journeys for part in _checked(each).parts())
 
 
+def other_statistic(model: Model, needed: type[Statistic], got: object) -> InputError:
+    """Return the error that a model cannot solve this statistic."""
+    return InputError(
+        f"{model.name} needs {needed.__name__}, not {type(got).__name__}. Hint: summarize of the "
+        "same model counts it."
+    )
+
+
 def _checked(part: object) -> Journeys:
     if not isinstance(part, Journeys):
         raise InputError(
             f"Got a {type(part).__name__}, not Journeys. Hint: Journeys.from_events(...) or "
             "Journeys.from_paths(...) builds them from a table, Journeys.from_journeys(...) from "
-            "objects."
+            "objects; what takes no stream takes its parts one by one, such as "
+            "sum(map(model.summarize, parts))."
         )
     return part
 
@@ -195,7 +215,7 @@ def outcome_of(journeys: Journeys, of: Outcome) -> FloatArray:
     if of not in ("conversions", "value"):
         raise InputError(f"of={of!r} is not one of ('conversions', 'value').")
     if of == "conversions":
-        return journeys.conversions
+        return _checked(journeys).conversions
     if journeys.values is None:
         raise InputError("These journeys have no value. Hint: name its column with value=.")
     return journeys.values
@@ -257,6 +277,7 @@ class SeparableModel(Model):
 
     def summarize(self, journeys: Journeys) -> Statistic:
         """Return the credit per channel as a statistic."""
+        self.require(journeys)
         conversions, values = self.channel_credit(journeys)
         return ChannelCredit(
             model=self,
@@ -271,7 +292,7 @@ class SeparableModel(Model):
     def solve(self, statistic: Statistic) -> Attribution:
         """Name the sums."""
         if not isinstance(statistic, ChannelCredit):
-            raise InputError(f"{self.name} needs ChannelCredit, not {type(statistic).__name__}.")
+            raise other_statistic(self, ChannelCredit, statistic)
         return Attribution.of(
             statistic.totals,
             model=self.name,

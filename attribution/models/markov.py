@@ -23,7 +23,14 @@ import numpy as np
 from attribution.arrays import FloatArray, IntArray
 from attribution.errors import InputError, warn
 from attribution.journeys import Journeys
-from attribution.models.base import Kind, Model, Outcome, credit_totals, outcome_of
+from attribution.models.base import (
+    Kind,
+    Model,
+    Outcome,
+    credit_totals,
+    other_statistic,
+    outcome_of,
+)
 from attribution.models.chains import Chain, states_of_channels
 from attribution.models.coalitions import coalitions_of
 from attribution.models.removals import Effects, null_effects, redistributed_effects
@@ -46,6 +53,7 @@ from attribution.statistics import (
 )
 
 Removal = Literal["null", "redistribute"]
+LONGEST_ORDER = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +63,7 @@ class Markov(Model):
     Use it on journeys with and without conversion: without any null journey the chain always
     converts (base rate 1) and a warning says so. Credit is global: the split of one journey
     depends on all. Negative value is refused. `details` says how the chain was solved and, for
-    an iterative solution, the largest error it can have (`error_bound`).
+    an iterative solution, the largest error it can have but for rounding (`error_bound`).
 
     Parameters
     ----------
@@ -127,7 +135,7 @@ class Markov(Model):
     def solve(self, statistic: Statistic) -> Attribution:
         """Solve the chain and share out conversions and value."""
         if not isinstance(statistic, TransitionCounts):
-            raise InputError(f"{self.name} needs TransitionCounts, not {type(statistic).__name__}.")
+            raise other_statistic(self, TransitionCounts, statistic)
         require_order(statistic, self.order)
         warn_of_certain_conversion(statistic)
         warn_of_long_order(statistic)
@@ -235,7 +243,7 @@ class MarkovPathLevel(Model):
     def solve(self, statistic: Statistic) -> Attribution:
         """Solve the chain and share out each set of channels by itself."""
         if not isinstance(statistic, PathLevelCounts):
-            raise InputError(f"{self.name} needs PathLevelCounts, not {type(statistic).__name__}.")
+            raise other_statistic(self, PathLevelCounts, statistic)
         counts, sets = statistic.transitions, statistic.coalitions
         require_order(counts, self.order)
         warn_of_certain_conversion(counts)
@@ -296,10 +304,15 @@ def checked_order(order: Any) -> int:
     Raises
     ------
     InputError
-        If it is not a positive whole number.
+        If it is not a positive whole number, or absurdly large.
     """
     if isinstance(order, bool) or not isinstance(order, Integral) or order < 1:
         raise InputError(f"order={order!r} is not a positive whole number. Hint: order=1.")
+    if int(order) > LONGEST_ORDER:
+        raise InputError(
+            f"order={order} is more than {LONGEST_ORDER:,}. Hint: an order beyond the longest path "
+            "adds nothing; select_order compares small ones."
+        )
     return int(order)
 
 

@@ -159,7 +159,7 @@ def redistributed_effects(chain: Chain, groups: Sequence[IntArray]) -> Effects:
     """Return 1 - P' / P when a group's inflow is rescaled over the other transitions.
 
     Signed: without the group conversions may become more likely. Solved set by set, densely for
-    few states and by walks otherwise.
+    few states or long journeys and by walks otherwise.
     """
     n_states, total = len(chain.visits), chain.total
     if not len(groups) or not n_states:
@@ -177,7 +177,7 @@ def redistributed_effects(chain: Chain, groups: Sequence[IntArray]) -> Effects:
         whole = kept.sum()
         return (kept * (chain.starts.sum() / whole) if whole > 0 else kept), scale
 
-    if n_states <= ALWAYS_DENSE:
+    if _dense_is_faster(chain):
         rest = np.array([_dense_yield(chain, *without(members)) for members in groups])
         return Effects(np.where(total > 0, 1.0 - _shares(rest, total), 0.0), "dense", None)
 
@@ -190,6 +190,16 @@ def redistributed_effects(chain: Chain, groups: Sequence[IntArray]) -> Effects:
     rest, left, _ = in_blocks(len(groups), some, "removals")
     effects = np.where(total > 0, 1.0 - _shares(rest, total), 0.0)
     return Effects(effects, "iterative", _certificate(chain, left))
+
+
+def _dense_is_faster(chain: Chain) -> bool:
+    """Tell whether a dense solution for a set takes less work than its walk."""
+    n_states = len(chain.visits)
+    if not ALWAYS_DENSE < n_states <= DENSE_STATES:
+        return n_states <= ALWAYS_DENSE
+    step = 2.0 * WALK_PENALTY * (chain.transitions.nnz + 4 * n_states)
+    longest = min(2 / 3 * n_states**3 / step, MAX_STEPS)
+    return steps_of_journeys(chain, longest) > longest
 
 
 def _dense_yield(chain: Chain, start: FloatArray, scale: FloatArray) -> FloatArray:

@@ -36,6 +36,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -132,13 +134,9 @@ def sample_shapley_values(
     >>> round(float(sampled.values.sum()), 9) == round(30**0.5, 9), sampled.converged
     (True, True)
     """
+    require_options(tolerance, max_permutations, random_state)
     blocks = _blocks_allowed(n, max_permutations)
-    if tolerance is not None and not 0 < tolerance < np.inf:
-        raise InputError(
-            f"tolerance={tolerance!r} is not a positive number. Hint: 0.01 asks for standard "
-            "errors of at most 1 % of the worth of all players; None uses all permutations."
-        )
-    rng = _generator(random_state)
+    rng = generator_of(random_state)
     sample = _Sample(n)
     look = MIN_BLOCKS
     batch = min(MIN_BLOCKS, max(1, BATCH_ENTRIES // (2 * n * n)))
@@ -199,6 +197,22 @@ class _Sample:
         return bool(self.standard_errors.max() <= tolerance * abs(self.mean.sum()))
 
 
+def require_options(tolerance: Any, max_permutations: Any, random_state: Any) -> None:
+    """Raise `InputError` for options of `sample_shapley_values` that fit no game."""
+    number = isinstance(tolerance, Real) and not isinstance(tolerance, bool)
+    if tolerance is not None and not (number and 0 < tolerance < np.inf):
+        raise InputError(
+            f"tolerance={tolerance!r} is not a positive number. Hint: 0.01 asks for standard "
+            "errors of at most 1 % of the worth of all players; None uses all permutations."
+        )
+    if max_permutations is not None and not (_is_whole(max_permutations) and max_permutations > 0):
+        raise InputError(
+            f"max_permutations={max_permutations!r} is not a positive whole number. Hint: None "
+            "takes 400 for each player."
+        )
+    generator_of(random_state)
+
+
 def _blocks_allowed(n: int, max_permutations: int | None) -> int:
     """Check the number of players and the budget; return the budget in blocks."""
     if not _is_whole(n) or n < 1:
@@ -219,7 +233,8 @@ def _is_whole(number: object) -> bool:
     return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
-def _generator(random_state: int | np.random.Generator | None) -> np.random.Generator:
+def generator_of(random_state: int | np.random.Generator | None) -> np.random.Generator:
+    """Return the generator of a seed (None: SEED), or raise `InputError` if it is none."""
     try:
         return np.random.default_rng(SEED if random_state is None else random_state)
     except (TypeError, ValueError) as error:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from reprlib import repr as short
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ import numpy as np
 from attribution.arrays import FloatArray
 from attribution.errors import InputError, nearest, warn
 from attribution.journeys import Journeys
-from attribution.models.base import Kind, Outcome, SeparableModel
+from attribution.models.base import Kind, Outcome, SeparableModel, other_statistic
 from attribution.models.coalitions import coalitions_of
 from attribution.models.games import EXACT_PLAYERS, shapley_values
 from attribution.models.markov import (
@@ -36,7 +37,7 @@ from attribution.models.markov import (
     transitions_of,
     warn_of_certain_conversion,
 )
-from attribution.models.sampling import sample_shapley_values
+from attribution.models.sampling import require_options, sample_shapley_values
 from attribution.models.spread import (
     equal_weights,
     share_out,
@@ -78,15 +79,18 @@ class Shapley(SeparableModel):
     worth
         "conversions"; "rate", the conversion rate of journeys within the set; "markov", the
         conversion probability of the chain of order 1 without the other channels; a function of a
-        frozenset of channels; or a table, a mapping (or Series) from channels to worth in which
-        missing sets are worth 0. See `attribution.models.worths`.
+        frozenset of channels (never asked for the empty set, which is worth 0); or a table, a
+        mapping (or Series) from channels to worth in which missing sets are worth 0. See
+        `attribution.models.worths`.
     scale
         "total" shares out conversions (and value) in proportion to the values. A rate knows no
-        volume, so a channel can be given more conversions than it took part in: a warning says so.
-        With a function or table, value is shared out in the same proportions.
+        volume, so a channel can be given more conversions than it took part in, or less than
+        none: a warning names each. With a function or table, value is shared out in the same
+        proportions.
     method
         "exact" over all 2**n sets, "sampling" of orders with standard errors, or "auto": exact up
-        to 24 channels.
+        to 24 channels. A function is called for every set: from about 16 channels on sampling is
+        faster.
     tolerance, max_permutations, random_state
         Of sampling; see `attribution.models.sampling.sample_shapley_values`.
 
@@ -113,7 +117,7 @@ class Shapley(SeparableModel):
     worth: Literal["conversions", "rate", "markov"] | Worth | Mapping[Any, float] = "conversions"
     scale: Literal["total"] | None = None
     method: Literal["auto", "exact", "sampling"] = "auto"
-    tolerance: float | None = 0.001
+    tolerance: float | None = 0.005
     max_permutations: int | None = None
     random_state: int | None = None
 
@@ -123,17 +127,24 @@ class Shapley(SeparableModel):
                 raise InputError(
                     f"worth={self.worth!r} is not one of {GAMES}.{nearest(self.worth, GAMES)}"
                 )
+        elif hasattr(self.worth, "columns"):
+            raise InputError(
+                "worth= is a whole table. Hint: pass its column of worths, such as "
+                "coalition_worths(journeys, 'rate')['worth']."
+            )
         elif hasattr(self.worth, "items"):
             object.__setattr__(self, "worth", table_of_worths(self.worth))
         elif not callable(self.worth) and not is_table(self.worth):
             raise InputError(
-                f"worth={self.worth!r} is no game. Hint: one of {GAMES}, a function of a frozenset "
-                "of channels, or a mapping from channels to worth; shapley_values takes arrays."
+                f"worth={short(self.worth)} is no game. Hint: one of {GAMES}, a function of a "
+                "frozenset of channels, or a mapping from channels to worth; shapley_values takes "
+                "arrays."
             )
         if self.scale not in (None, "total"):
             raise InputError(f"scale={self.scale!r} is not 'total' or None.")
         if self.method not in ("auto", "exact", "sampling"):
             raise InputError(f"method={self.method!r} is not one of ('auto', 'exact', 'sampling').")
+        require_options(self.tolerance, self.max_permutations, self.random_state)
 
     @property
     def kind(self) -> Kind:
@@ -194,8 +205,7 @@ class Shapley(SeparableModel):
         sets = statistic.coalitions if isinstance(statistic, PathLevelCounts) else statistic
         needed = PathLevelCounts if self.worth == "markov" else CoalitionCounts
         if not isinstance(statistic, needed) or not isinstance(sets, CoalitionCounts):
-            name = needed.__name__
-            raise InputError(f"{self.name} needs {name}, not {type(statistic).__name__}.")
+            raise other_statistic(self, needed, statistic)
         if isinstance(self.worth, str):
             warn_of_certain_conversion(sets)
         game = game_of(self.worth, statistic)
@@ -242,22 +252,27 @@ class Shapley(SeparableModel):
         if abs(values.sum()) <= 1e-12 * abs(values).max():
             raise InputError(
                 "All channels together are worth 0, so there is nothing to share. Hint: the worth "
-                "of the set of all channels must not be 0; journeys must convert, and a table of "
-                "worths must hold that set."
+                "of the set of all channels must not be 0: journeys must convert, and a table of "
+                "worths must hold that set (coalition_worths of kind='rate' does, of kind="
+                "'exact_rate' seldom)."
             )
         return solutions
 
     def _exact(self, game: Game) -> list[Solution]:
         if game.n > EXACT_PLAYERS:
+            size = f"{2.0 ** (game.n + 3) / 1e9:,.3g}" if game.n < 60 else f"2**{game.n - 27}"
             raise InputError(
-                f"{game.n} channels have 2**{game.n} sets, whose worths take "
-                f"{2.0 ** (game.n + 3) / 1e9:,.3g} GB; an exact game has at most {EXACT_PLAYERS} "
-                "channels. Hint: method='sampling', worth='conversions' (any number of channels), "
-                "or fewer channels by transforms.regroup."
+                f"{game.n} channels have 2**{game.n} sets, whose worths take {size} GB; an exact "
+                f"game has at most {EXACT_PLAYERS} channels. Hint: method='sampling', "
+                "worth='conversions' (any number of channels), or fewer channels by "
+                "transforms.regroup."
             )
-        worths, unobserved = game.worths()
-        details = {"unobserved_coalitions": unobserved}
-        return [Solution(shapley_values(each), None, details) for each in worths]
+        solutions = []
+        for outcome in range(game.n_outcomes):
+            worths, unobserved = game.worths(outcome)
+            details = {"unobserved_coalitions": unobserved}
+            solutions.append(Solution(shapley_values(worths), None, details))
+        return solutions
 
     def _sampled(self, game: Game) -> list[Solution]:
         solutions = []
@@ -270,10 +285,12 @@ class Shapley(SeparableModel):
                 random_state=self.random_state,
             )
             if not sampled.converged:
+                reached = sampled.standard_errors.max() / abs(sampled.values.sum())
                 warn(
-                    f"After {sampled.n_permutations:,} permutations the largest standard error is "
-                    f"{sampled.standard_errors.max():.2g}, above the tolerance of {self.tolerance} "
-                    "of the worth of all channels. Hint: raise max_permutations or tolerance."
+                    f"After {sampled.n_permutations:,} permutations the largest standard error of "
+                    f"{('conversions', 'value')[outcome]} is {reached:.2g} of the worth of all "
+                    f"channels, above tolerance={self.tolerance}. Hint: raise max_permutations or "
+                    "tolerance."
                 )
             details = {
                 "n_permutations": sampled.n_permutations,
@@ -330,12 +347,17 @@ def _split(sets: CoalitionCounts, outcome: FloatArray) -> FloatArray:
 
 
 def _warn_of_excess(sets: CoalitionCounts, credit: FloatArray) -> None:
-    """Name the channels that are given more conversions than their journeys have."""
+    """Name the channels given more conversions than their journeys have, or less than none."""
     per_member = np.repeat(sets.conversions, np.diff(sets.offsets))
     reached = sum_by(sets.members, per_member, len(sets.channels))
-    for channel in np.flatnonzero(credit > reached + 1e-9 * sets.conversions.sum()):
+    rounding = 1e-9 * sets.conversions.sum()
+    odd = np.flatnonzero((credit > reached + rounding) | (credit < -rounding))
+    if len(odd):
+        named = [
+            f"{sets.channels[i]!r} {credit[i]:,.6g} (took part in {reached[i]:,.6g})" for i in odd
+        ]
         warn(
-            f"{sets.channels[channel]!r} is credited with {credit[channel]:,.6g} conversions but "
-            f"took part in {reached[channel]:,.6g}: the game does not know volume. Hint: read "
-            "shapley_value, or use worth='conversions'."
+            "The game does not know volume: by its values some channels are credited with more "
+            f"conversions than they took part in, or with less than none: {', '.join(named)}. "
+            "Hint: read shapley_value, or use worth='conversions'."
         )

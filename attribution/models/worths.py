@@ -40,6 +40,7 @@ from attribution.statistics import CoalitionCounts, TransitionCounts
 
 AT_ONCE = 16  # channels decided in fast memory
 ORDERS_AT_ONCE = 8
+DENSE_PLAYERS = 2_000
 
 Coalition = tuple[str, ...]
 Worth = Callable[[frozenset[str]], float]
@@ -56,8 +57,8 @@ class Game(Protocol):
     def n_outcomes(self) -> int:
         """1, or 2 where there is value."""
 
-    def worths(self) -> tuple[list[FloatArray], int]:
-        """Return all worths, shape (2**n,) per outcome, and the number of sets never observed."""
+    def worths(self, outcome: int) -> tuple[FloatArray, int]:
+        """Return all worths, shape (2**n,), and the number of sets never observed."""
 
     def marginals(self, outcome: int) -> Marginals:
         """Return the function of orders that `sample_shapley_values` takes."""
@@ -99,14 +100,12 @@ class RateGame:
         """Conversions, and value."""
         return len(self.outcomes)
 
-    def worths(self) -> tuple[list[FloatArray], int]:
+    def worths(self, outcome: int) -> tuple[FloatArray, int]:
         """See `Game.worths`."""
         masks = masks_of(self.members, self.offsets)
         within = self._within(masks, self.journeys)
-        rates = []
-        for outcome in self.outcomes:
-            sums = self._within(masks, outcome)
-            rates.append(np.divide(sums, within, out=sums, where=within > 0))
+        sums = self._within(masks, self.outcomes[outcome])
+        rates = np.divide(sums, within, out=sums, where=within > 0)
         return rates, int(np.count_nonzero(within == 0)) - 1
 
     def _within(self, masks: IntArray, amounts: FloatArray) -> FloatArray:
@@ -155,8 +154,19 @@ class MarkovGame:
 
     @classmethod
     def of(cls, counts: TransitionCounts) -> MarkovGame:
-        """Return the game of the counts of a chain of order 1."""
+        """Return the game of the counts of a chain of order 1.
+
+        Raises
+        ------
+        InputError
+            If there are more than 2,000 channels.
+        """
         chain, n = Chain.of(counts), len(counts.channels)
+        if n > DENSE_PLAYERS:
+            raise InputError(
+                f"The game of a chain takes at most {DENSE_PLAYERS:,} channels, not {n:,}. Hint: "
+                "worth='conversions' takes any number; transforms.regroup makes fewer."
+            )
         n_outcomes = chain.reward.shape[1]
         state = counts.states[:, 0]
         bordered = np.zeros((n + 1, n_outcomes + n))
@@ -171,19 +181,19 @@ class MarkovGame:
         """Number of channels."""
         return len(self.bordered) - 1
 
-    def worths(self) -> tuple[list[FloatArray], int]:
+    def worths(self, outcome: int) -> tuple[FloatArray, int]:
         """See `Game.worths`."""
-        tables = self.bordered[None]
+        columns = [outcome, *range(self.n_outcomes, self.n_outcomes + self.n)]
+        tables = self.bordered[None, :, columns]
         while len(tables[0]) - 1 > AT_ONCE:
             tables = _decide_last(tables)
-        found = np.empty((len(tables), 2 ** (len(tables[0]) - 1), self.n_outcomes))
+        worths = np.empty((len(tables), 2 ** (len(tables[0]) - 1)))
         for i, table in enumerate(tables):
             part = table[None]
             while part.shape[1] > 1:
                 part = _decide_last(part)
-            found[i] = 0.0 - part[:, 0]  # a worth of nothing is 0.0, not -0.0
-        worths = found.reshape(-1, self.n_outcomes)
-        return [np.ascontiguousarray(worths[:, i]) for i in range(self.n_outcomes)], 0
+            worths[i] = 0.0 - part[:, 0, 0]
+        return worths.reshape(-1), 0
 
     def marginals(self, outcome: int) -> Marginals:
         """See `Game.marginals`. Players are eliminated in the order in which they join."""
@@ -218,12 +228,12 @@ def _decide_last(tables: FloatArray) -> FloatArray:
     Parameters
     ----------
     tables
-        Shape (m, k + 1, n_outcomes + k).
+        Shape (m, k + 1, k + 1).
 
     Returns
     -------
     numpy.ndarray
-        Shape (2 m, k, n_outcomes + k - 1).
+        Shape (2 m, k, k).
     """
     kept = tables[:, :-1, :-1]
     row = tables[:, -1, :-1] / tables[:, -1, -1, None]
@@ -266,19 +276,19 @@ class NamedGame:
                     "journeys do."
                 )
 
-    def worths(self) -> tuple[list[FloatArray], int]:
+    def worths(self, outcome: int) -> tuple[FloatArray, int]:
         """See `Game.worths`."""
         worths = np.zeros(2**self.n)
         if isinstance(self.worth, Mapping):
             bit = {name: 1 << i for i, name in enumerate(self.channels)}
             for coalition, worth in self.worth.items():
                 worths[sum(bit[name] for name in coalition)] = worth
-            return [worths], 2**self.n - len(set(self.worth) | {()})
+            return worths, 2**self.n - len(set(self.worth) | {()})
         for mask in progress(range(1, 2**self.n), 2**self.n - 1, "worths"):
             worths[mask] = self._worth(
                 name for i, name in enumerate(self.channels) if mask >> i & 1
             )
-        return [worths], 0
+        return worths, 0
 
     def _worth(self, names: Any) -> float:
         if isinstance(self.worth, Mapping):

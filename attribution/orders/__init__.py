@@ -134,7 +134,8 @@ def select_order(
         Number of folds, at least 2. All journeys of a user are in one fold; without `users` every
         single journey of a row goes to a random fold (a fraction of a journey goes as one).
     random_state
-        Seed of the folds. The order of rows changes nothing.
+        Seed of the folds, or a generator to go on from. None: seed 0. The order of rows changes
+        nothing.
 
     Returns
     -------

@@ -9,6 +9,7 @@ import numpy as np
 from attribution.arrays import FloatArray, IntArray
 from attribution.errors import InputError
 from attribution.journeys import Journeys
+from attribution.models.sampling import generator_of
 from attribution.segments import group_paths, sum_by, take_rows
 
 
@@ -62,7 +63,7 @@ def split_into_folds(
     rows, path = rows[by_size], path[by_size]
     firsts = np.flatnonzero(np.diff(path, prepend=-1))
     outcomes = (journeys.conversions[rows], journeys.nulls[rows])
-    generator = np.random.default_rng(random_state)
+    generator = generator_of(random_state)
     users = None if journeys.users is None else journeys.users[rows]
     if users is None:
         totals = [sum_by(path, outcome, len(firsts)) for outcome in outcomes]

@@ -225,14 +225,14 @@ def test_published_transitions_of_channelattribution_at_order_2():
 def test_nodes_say_what_they_are():
     graph = transition_graph(as_journeys(FOUR_PATHS), order=2)
     assert dict(graph.nodes(data=True)) == {
-        START: {"visits": 4, "channels": (), "kind": "start"},
-        "C1": {"visits": 1, "channels": ("C1",), "kind": "state"},
-        "C1 > C1": {"visits": 1, "channels": ("C1", "C1"), "kind": "state"},
-        "C1 > C2": {"visits": 2, "channels": ("C1", "C2"), "kind": "state"},
-        "C2 > C1": {"visits": 1, "channels": ("C2", "C1"), "kind": "state"},
-        "C2 > C3": {"visits": 2, "channels": ("C2", "C3"), "kind": "state"},
-        CONVERSION: {"visits": 2, "channels": (), "kind": "conversion"},
-        NULL: {"visits": 2, "channels": (), "kind": "null"},
+        START: {"visits": 4, "channel": "", "kind": "start"},
+        "C1": {"visits": 1, "channel": "C1", "kind": "state"},
+        "C1 > C1": {"visits": 1, "channel": "C1", "kind": "state"},
+        "C1 > C2": {"visits": 2, "channel": "C2", "kind": "state"},
+        "C2 > C1": {"visits": 1, "channel": "C1", "kind": "state"},
+        "C2 > C3": {"visits": 2, "channel": "C3", "kind": "state"},
+        CONVERSION: {"visits": 2, "channel": "", "kind": "conversion"},
+        NULL: {"visits": 2, "channel": "", "kind": "null"},
     }
     assert graph.graph == {"order": 2, "n_journeys": 4}
 
@@ -244,10 +244,26 @@ def test_attributes_are_plain_numbers_that_other_tools_can_read():
     ]
     assert json.loads(json.dumps(graph.nodes["a"])) == {
         "visits": 1.0,
-        "channels": ["a"],
+        "channel": "a",
         "kind": "state",
     }
     assert json.loads(json.dumps(graph.graph)) == {"order": 1, "n_journeys": 1.0}
+
+
+def test_graph_can_be_written_as_graphml(tmp_path):
+    graph = transition_graph(as_journeys(FOUR_PATHS), order=2)
+    nx.write_graphml(graph, tmp_path / "graph.xml")
+    again = nx.read_graphml(tmp_path / "graph.xml")
+    assert dict(again.nodes(data=True)) == dict(graph.nodes(data=True))
+    assert {(i, j): e["count"] for i, j, e in again.edges(data=True)} == {
+        (i, j): e["count"] for i, j, e in graph.edges(data=True)
+    }
+
+
+def test_matrix_of_too_many_states_is_refused_with_the_way_out(monkeypatch):
+    monkeypatch.setattr("attribution.mapping.graph.MATRIX_STATES", 2)
+    with pytest.raises(InputError, match=r"A matrix of 3 states.*GB. Hint: transition_graph"):
+        transition_matrix(as_journeys([Row(("a", "b", "c"), 1, 1)]))
 
 
 def test_without_value_the_edges_have_none():

@@ -199,6 +199,7 @@ def test_error_bound_holds_for_walks_that_run_out_of_steps(drawn, max_steps, per
 
 def only_walked(patch, chain, groups):
     patch.setattr(removals, "ALWAYS_DENSE", 0)
+    patch.setattr(removals, "DENSE_STATES", 0)
     return removals.redistributed_effects(chain, groups)
 
 
@@ -562,3 +563,12 @@ def test_states_of_a_sequence_contain_it_without_a_gap(rows, order, data):
         if any(state[j : j + width] == sequence for j in range(order - width + 1))
     ]
     assert chains.states_of_sequence(statistic.states, np.array(sequence)).tolist() == expected
+
+
+def test_redistribution_over_long_journeys_is_solved_densely():
+    # A ring of 501 channels, walked for hundreds of rounds: no walk of the chain ends soon.
+    names = [f"c{i:03}" for i in range(501)]
+    rows = [Row(tuple(names) * 40, 1, 1), Row(tuple(names[250:] + names[:250]) * 40, 0, 1)]
+    chain, groups = chain_and_groups(rows, 1)
+    found = removals.redistributed_effects(chain, groups[:2])
+    assert (found.solver, found.error_bound) == ("dense", None)

@@ -365,6 +365,14 @@ def test_what_are_no_journeys_is_refused(model, what):
 
 
 @every_model
+def test_summarize_and_credit_take_no_stream_and_say_what_does(model):
+    parts = [journeys_of(SAMPLE[:2]), journeys_of(SAMPLE[2:])]
+    for verb in (model.summarize, model.credit):
+        with pytest.raises(InputError, match=r"Got a list.*sum\(map\(model.summarize, parts\)\)"):
+            verb(parts)
+
+
+@every_model
 def test_credit_of_an_unknown_outcome_is_refused(model):
     with pytest.raises(InputError, match="of='clicks' is not one of"):
         model.credit(journeys_of(SAMPLE), of="clicks")

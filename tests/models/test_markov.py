@@ -352,3 +352,8 @@ def test_transitions_of_another_order_are_refused(model):
     statistic = counts.transitions if isinstance(model, Markov) else counts
     with pytest.raises(InputError, match=r"are of order 2, not 1. Hint: .*summarize"):
         model.solve(statistic)
+
+
+def test_an_absurd_order_is_refused():
+    with pytest.raises(InputError, match=r"order=1000000000000 is more than 1,000. Hint"):
+        Markov(order=10**12)

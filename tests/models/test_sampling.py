@@ -265,6 +265,7 @@ def test_results_cannot_be_changed():
         ({"n": 2.0}, r"n=2\.0 is not"),
         ({"n": True}, "n=True is not"),
         ({"tolerance": 0}, "tolerance=0 is not"),
+        ({"tolerance": "1%"}, "tolerance='1%' is not"),
         ({"tolerance": -0.1}, r"tolerance=-0\.1 is not"),
         ({"tolerance": float("nan")}, "tolerance=nan is not"),
         ({"tolerance": float("inf")}, "tolerance=inf is not"),

@@ -42,7 +42,9 @@ pytestmark = [
     pytest.mark.filterwarnings(
         "ignore:There are no journeys without:attribution.AttributionWarning"
     ),
-    pytest.mark.filterwarnings("ignore:'.*' is credited with:attribution.AttributionWarning"),
+    pytest.mark.filterwarnings(
+        "ignore:The game does not know volume:attribution.AttributionWarning"
+    ),
 ]
 
 # Sums of 64 rates, or solves of six well-conditioned equations, with weights of some digits.
@@ -518,20 +520,19 @@ def messages_of(model, rows):
 
 def excess_named(model, rows):
     """The channels that the warnings name."""
-    messages = messages_of(model, rows)
-    return [text.split("'")[1] for text in messages if "is credited with" in text]
+    messages = [text for text in messages_of(model, rows) if "does not know volume" in text]
+    assert len(messages) <= 1
+    return re.findall(r"'([^']*)' \S+ \(took part in", "".join(messages))
 
 
 def test_a_channel_that_is_given_more_than_it_took_part_in_is_named_with_both_figures():
     frame = frame_of(Shapley(worth="rate", scale="total"), SMALL_BUT_GOOD)
     credit = frame.loc["a", "conversions"]
-    with pytest.warns(AttributionWarning, match="'a' is credited with") as caught:
+    with pytest.warns(AttributionWarning, match="does not know volume") as caught:
         Shapley(worth="rate", scale="total").attribute(as_journeys(SMALL_BUT_GOOD))
     assert len(caught) == 1
     assert caught[0].filename == __file__
-    assert str(caught[0].message).startswith(
-        f"'a' is credited with {credit:,.6g} conversions but took part in 4: "
-    )
+    assert f": 'a' {credit:,.6g} (took part in 4), " in str(caught[0].message)
     assert "Hint: read shapley_value, or use worth='conversions'." in str(caught[0].message)
 
 
@@ -543,7 +544,8 @@ def test_every_channel_in_excess_is_named_and_no_other(worth, rows):
     whole, total = sum(values.values()), sum(r.conversions for r in rows if r.path)
     reached = {c: sum(r.conversions for r in rows if c in r.path) for c in values}
     # A chain is solved in floats: what is equal there is so but for rounding.
-    excess = [c for c, x in values.items() if x / whole * total > reached[c] + 1e-8]
+    credit = {c: x / whole * total for c, x in values.items()}
+    excess = [c for c, x in credit.items() if x > reached[c] + 1e-8 or x < -1e-8]
     assert excess_named(Shapley(worth=worth, scale="total"), rows) == excess
 
 
@@ -553,6 +555,13 @@ def test_a_channel_that_is_worth_no_more_than_rounding_is_not_in_excess_of_nothi
     model = Shapley(worth=table, scale="total")
     assert 0 < frame_of(model, rows).loc["z", "conversions"] < 1e-12
     assert excess_named(model, rows) == []
+
+
+def test_a_channel_with_less_than_nothing_is_named():
+    rows = [Row(("a",), 50, 1), Row(("a", "b"), 50, 1)]
+    model = Shapley(worth={"a": 1.0, ("a", "b"): 0.8}, scale="total")
+    assert frame_of(model, rows)["conversions"].tolist() == pytest.approx([112.5, -12.5])
+    assert excess_named(model, rows) == ["a", "b"]
 
 
 def test_a_small_excess_is_an_excess():
@@ -856,6 +865,19 @@ def test_an_exact_game_of_too_many_channels_names_its_memory_and_the_way_out(wor
         Shapley(worth=worth, method="exact").attribute(as_journeys(rows))
 
 
+def test_too_many_channels_for_a_float_are_refused_alike():
+    rows = [Row((f"c{i}",), 1, 1) for i in range(1_100)]
+    # 2**1100 worths of 2**3 bytes, with 2**30 bytes for a GB
+    with pytest.raises(InputError, match=r"have 2\*\*1100 sets, .* take 2\*\*1073 GB; .*Hint"):
+        Shapley(worth="rate", method="exact").attribute(as_journeys(rows))
+
+
+def test_a_long_list_of_worths_is_refused_in_short():
+    with pytest.raises(InputError, match="is no game") as error:
+        Shapley(worth=[0.0] * 2**16)
+    assert len(str(error.value)) < 300
+
+
 @pytest.mark.parametrize("worth", ["rate", "markov", root_of_size, {"a": 1.0}], ids=str)
 def test_negative_value_is_refused_with_the_way_out(worth):
     rows = [Row(("a", "b"), 1, 1, -5.0), Row(("a",), 1, 1, 2.0)]
@@ -901,7 +923,7 @@ def test_tables_are_equal_whatever_their_keys_look_like():
         {("b", "a"): 3, ("a",): 1},
         {frozenset("ab"): 3.0, frozenset("a"): 1.0},
         pd.Series([3.0, 1.0], index=[frozenset("ab"), frozenset("a")]),
-        pd.Series({("a",): 1.0, ("a", "b"): 3.0}),
+        pd.Series([1.0, 3.0], index=pd.MultiIndex.from_tuples([("a", np.nan), ("a", "b")])),
     ]
     model = Shapley(worth=table)
     for each in alike:
@@ -950,3 +972,24 @@ def test_the_markov_game_counts_the_same_chain_as_path_level_credit():
     for part in ("transitions", "coalitions"):
         mine, other = getattr(ours, part), getattr(theirs, part)
         assert replace(mine, model=None).equals(replace(other, model=None))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"tolerance": -1}, {"tolerance": "1%"}, {"max_permutations": 0}, {"random_state": "x"}],
+    ids=str,
+)
+def test_options_of_sampling_are_checked_also_where_nothing_is_sampled(option):
+    with pytest.raises(InputError, match=rf"{next(iter(option))}=.*Hint"):
+        Shapley(worth="rate", **option)
+
+
+def test_a_whole_table_is_refused_with_the_column_to_take():
+    with pytest.raises(InputError, match=r"a whole table. Hint: .*\['worth'\]"):
+        Shapley(worth=coalition_worths(as_journeys(SAMPLE), "rate"))
+
+
+def test_the_game_of_a_chain_of_too_many_channels_is_refused(monkeypatch):
+    monkeypatch.setattr("attribution.models.worths.DENSE_PLAYERS", 2)
+    with pytest.raises(InputError, match=r"at most 2 channels, not 3. Hint: worth='conversions'"):
+        Shapley(worth="markov").attribute(as_journeys([Row(("a", "b", "c"), 1, 1)]))
