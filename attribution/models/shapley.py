@@ -267,12 +267,12 @@ class Shapley(SeparableModel):
                 "worth='conversions' (any number of channels), or fewer channels by "
                 "transforms.regroup."
             )
-        solutions = []
-        for outcome in range(game.n_outcomes):
+
+        def solved(outcome: int) -> Solution:
             worths, unobserved = game.worths(outcome)
-            details = {"unobserved_coalitions": unobserved}
-            solutions.append(Solution(shapley_values(worths), None, details))
-        return solutions
+            return Solution(shapley_values(worths), None, {"unobserved_coalitions": unobserved})
+
+        return [solved(outcome) for outcome in range(game.n_outcomes)]
 
     def _sampled(self, game: Game) -> list[Solution]:
         solutions = []

@@ -1,6 +1,7 @@
 import pickle
 import random
 import re
+import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -993,3 +994,19 @@ def test_the_game_of_a_chain_of_too_many_channels_is_refused(monkeypatch):
     monkeypatch.setattr("attribution.models.worths.DENSE_PLAYERS", 2)
     with pytest.raises(InputError, match=r"at most 2 channels, not 3. Hint: worth='conversions'"):
         Shapley(worth="markov").attribute(as_journeys([Row(("a", "b", "c"), 1, 1)]))
+
+
+@pytest.mark.parametrize("worth", ["rate", "markov"])
+def test_an_exact_game_takes_at_most_three_arrays_of_worths(worth):
+    n, rng = 19, np.random.default_rng(0)
+    names = [f"c{i:02}" for i in range(n)]
+    paths = [tuple(rng.choice(names, 3)) for _ in range(500)]
+    model = Shapley(worth=worth)
+    statistic = model.summarize(as_journeys([Row(path, 1, 3, 2.0) for path in paths]))
+    model.solve(statistic)
+    tracemalloc.start()
+    model.solve(statistic)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # An eighth of an array marks the sets that were observed.
+    assert peak <= 3.2 * 8 * 2**n
