@@ -14,10 +14,10 @@ from attribution.arrays import FloatArray
 from attribution.errors import InputError, nearest
 from attribution.journeys import Journeys
 from attribution.models.base import Outcome, outcome_of, parts_of, summarize_parts
-from attribution.models.games import EXACT_PLAYERS, interaction_values, subset_sums
+from attribution.models.games import EXACT_PLAYERS, interaction_values
 from attribution.models.shapley import Shapley, game_of
 from attribution.models.spread import equal_weights
-from attribution.models.worths import Worth, masks_of
+from attribution.models.worths import Worth, within_sets
 from attribution.statistics import CoalitionCounts, PathLevelCounts, Statistic
 
 if TYPE_CHECKING:
@@ -241,9 +241,7 @@ def _sets(statistic: Statistic) -> CoalitionCounts:
 
 
 def _within(sets: CoalitionCounts, amounts: FloatArray) -> FloatArray:
-    """Return for every set of channels the amounts of journeys within it, shape (2**n,)."""
-    masks = masks_of(sets.members, sets.offsets)
-    return subset_sums(np.bincount(masks, amounts, 2 ** len(sets.channels)))
+    return within_sets(sets.members, sets.offsets, amounts, len(sets.channels))
 
 
 def _worths(worth: Any, statistic: Statistic) -> FloatArray:

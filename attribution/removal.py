@@ -15,8 +15,8 @@ import numpy as np
 from attribution.arrays import IntArray
 from attribution.errors import InputError, nearest
 from attribution.models.chains import Chain, states_of_channels, states_of_sequence
-from attribution.models.markov import Removal, effect_columns
-from attribution.models.removals import null_effects, redistributed_effects
+from attribution.models.markov import effect_columns
+from attribution.models.removals import EFFECTS, Removal, require_removal
 from attribution.statistics import PathLevelCounts, TransitionCounts
 
 if TYPE_CHECKING:
@@ -85,17 +85,13 @@ def removal_effects(
             f"Got a {type(statistic).__name__}, not TransitionCounts. Hint: "
             "Markov(order=...).summarize(journeys) counts them."
         )
-    if removal not in ("null", "redistribute"):
-        raise InputError(
-            f"removal={removal!r} is not one of ('null', 'redistribute'). Hint: removal='null' is "
-            "the definition of the removal effect."
-        )
+    require_removal(removal)
     named = _named(list(statistic.channels) if groups is None else groups)
     by_channel = states_of_channels(statistic.states, len(statistic.channels))
     code = {channel: i for i, channel in enumerate(statistic.channels)}
     members = [_states(statistic, group, code, by_channel) for group in named.values()]
     chain = Chain.of(statistic)
-    found = (null_effects if removal == "null" else redistributed_effects)(chain, members)
+    found = EFFECTS[removal](chain, members)
     journeys = statistic.n_journeys
     base = float(statistic.conversions.sum()) / journeys if journeys else np.nan
     columns: dict[str, Any] = effect_columns(found.effects)

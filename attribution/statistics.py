@@ -83,6 +83,18 @@ class Statistic(Immutable, ABC):
     spec: EventSpec | None = None
     transforms: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, model: Any, journeys: Journeys, **arrays: Any) -> Self:
+        """Return the statistic that a model made of journeys, with its own arrays by name."""
+        return cls(
+            model=model,
+            channels=journeys.channels,
+            totals=Totals.of(journeys),
+            spec=journeys.spec,
+            transforms=journeys.transforms,
+            **arrays,
+        )
+
     def __repr__(self) -> str:
         return (
             f"<{type(self).__name__} of {self.model.name}: "

@@ -10,12 +10,12 @@ from zlib import crc32
 
 import numpy as np
 
-from attribution.arrays import FloatArray
+from attribution.arrays import FloatArray, IntArray
 from attribution.errors import InputError
 from attribution.journeys import Journeys
 from attribution.results import Attribution
 from attribution.segments import sum_by
-from attribution.statistics import ChannelCredit, Statistic, Totals
+from attribution.statistics import ChannelCredit, Statistic
 
 Outcome = Literal["conversions", "value"]
 Kind = Literal["rule", "data"]
@@ -221,10 +221,10 @@ def outcome_of(journeys: Journeys, of: Outcome) -> FloatArray:
     return journeys.values
 
 
-def credit_totals(
+def channel_index(
     model: Model, journeys: Journeys, attribution: Attribution, of: Outcome
-) -> FloatArray:
-    """Return the totals of the journeys' channels from a result of the same model.
+) -> IntArray:
+    """Return where the journeys' channels stand in a result of the same model.
 
     Raises
     ------
@@ -239,11 +239,10 @@ def credit_totals(
     missing = sorted(set(journeys.channels) - set(attribution.channels))
     if missing:
         raise InputError(f"The attribution lacks channel {missing[0]!r}.")
-    column = attribution.conversions if of == "conversions" else attribution.values
-    if column is None:
+    if of == "value" and attribution.values is None:
         raise InputError("The attribution has no value. Hint: name its column with value=.")
     place = {name: i for i, name in enumerate(attribution.channels)}
-    return np.asarray(column[[place[name] for name in journeys.channels]])
+    return np.array([place[name] for name in journeys.channels], dtype=np.intp)
 
 
 class SeparableModel(Model):
@@ -279,15 +278,7 @@ class SeparableModel(Model):
         """Return the credit per channel as a statistic."""
         self.require(journeys)
         conversions, values = self.channel_credit(journeys)
-        return ChannelCredit(
-            model=self,
-            channels=journeys.channels,
-            totals=Totals.of(journeys),
-            spec=journeys.spec,
-            transforms=journeys.transforms,
-            conversions=conversions,
-            values=values,
-        )
+        return ChannelCredit.of(self, journeys, conversions=conversions, values=values)
 
     def solve(self, statistic: Statistic) -> Attribution:
         """Name the sums."""

@@ -7,18 +7,15 @@ import numpy as np
 from attribution.journeys import Journeys
 from attribution.models.base import Model
 from attribution.models.spread import touches_of
-from attribution.statistics import CoalitionCounts, Totals
+from attribution.statistics import CoalitionCounts
 
 
 def coalitions_of(model: Model, journeys: Journeys) -> CoalitionCounts:
     """Return the sets of channels of the journeys as the statistic of a model."""
     row, code = journeys.distinct
-    return CoalitionCounts(
-        model=model,
-        channels=journeys.channels,
-        totals=Totals.of(journeys),
-        spec=journeys.spec,
-        transforms=journeys.transforms,
+    return CoalitionCounts.of(
+        model,
+        journeys,
         touches=touches_of(journeys),
         **CoalitionCounts.merged_sets(
             code,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,13 +27,13 @@ from attribution.models.base import (
     Kind,
     Model,
     Outcome,
-    credit_totals,
+    channel_index,
     other_statistic,
     outcome_of,
 )
 from attribution.models.chains import Chain, states_of_channels
 from attribution.models.coalitions import coalitions_of
-from attribution.models.removals import Effects, null_effects, redistributed_effects
+from attribution.models.removals import EFFECTS, Effects, Removal, null_effects, require_removal
 from attribution.models.spread import (
     share_out,
     split_equally,
@@ -48,11 +48,9 @@ from attribution.statistics import (
     CoalitionCounts,
     PathLevelCounts,
     Statistic,
-    Totals,
     TransitionCounts,
 )
 
-Removal = Literal["null", "redistribute"]
 LONGEST_ORDER = 1_000
 
 
@@ -104,11 +102,7 @@ class Markov(Model):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "order", checked_order(self.order))
-        if self.removal not in ("null", "redistribute"):
-            raise InputError(
-                f"removal={self.removal!r} is not one of ('null', 'redistribute'). Hint: "
-                "removal='null' is the definition of the removal effect."
-            )
+        require_removal(self.removal)
 
     @property
     def lack_of_credit(self) -> str | None:
@@ -141,7 +135,7 @@ class Markov(Model):
         warn_of_long_order(statistic)
         groups = states_of_channels(statistic.states, len(statistic.channels))
         chain, totals = Chain.of(statistic), statistic.totals
-        found = (null_effects if self.removal == "null" else redistributed_effects)(chain, groups)
+        found = EFFECTS[self.removal](chain, groups)
 
         def credit(column: int, total: float) -> FloatArray:
             if self.lack_of_credit:
@@ -230,15 +224,7 @@ class MarkovPathLevel(Model):
             If there is negative value.
         """
         self.require(journeys)
-        return PathLevelCounts(
-            model=self,
-            channels=journeys.channels,
-            totals=Totals.of(journeys),
-            spec=journeys.spec,
-            transforms=journeys.transforms,
-            transitions=transitions_of(self, journeys, self.order),
-            coalitions=coalitions_of(self, journeys),
-        )
+        return path_level_counts(self, journeys, self.order)
 
     def solve(self, statistic: Statistic) -> Attribution:
         """Solve the chain and share out each set of channels by itself."""
@@ -278,10 +264,9 @@ class MarkovPathLevel(Model):
         outcome = outcome_of(journeys, of)
         if attribution is None:
             attribution = self.attribute(journeys)
-        credit_totals(self, journeys, attribution, of)
+        index = channel_index(self, journeys, attribution, of)
         column = "removal_effect" if of == "conversions" else "removal_effect_value"
-        place = {name: i for i, name in enumerate(attribution.channels)}
-        effects = attribution.extra[column][[place[name] for name in journeys.channels]]
+        effects = attribution.extra[column][index]
         row, code = journeys.distinct
         n = max(1, len(journeys.channels))
         share = _within(effects, code, np.searchsorted(row, np.arange(len(journeys) + 1)))
@@ -338,12 +323,9 @@ def refused_value(journeys: Journeys, who: str) -> str | None:
 def transitions_of(model: Model, journeys: Journeys, order: int) -> TransitionCounts:
     """Return the transitions of the journeys as the statistic of a model."""
     conversions, values = split_equally(journeys)
-    return TransitionCounts(
-        model=model,
-        channels=journeys.channels,
-        totals=Totals.of(journeys),
-        spec=journeys.spec,
-        transforms=journeys.transforms,
+    return TransitionCounts.of(
+        model,
+        journeys,
         split_conversions=conversions,
         split_values=values,
         touches=touches_of(journeys),
@@ -355,6 +337,16 @@ def transitions_of(model: Model, journeys: Journeys, order: int) -> TransitionCo
             journeys.values,
             order,
         ),
+    )
+
+
+def path_level_counts(model: Model, journeys: Journeys, order: int) -> PathLevelCounts:
+    """Return transitions and sets of channels of the journeys as the statistic of a model."""
+    return PathLevelCounts.of(
+        model,
+        journeys,
+        transitions=transitions_of(model, journeys, order),
+        coalitions=coalitions_of(model, journeys),
     )
 
 

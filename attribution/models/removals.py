@@ -27,12 +27,12 @@ is the block N_RR of N.)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from attribution.arrays import BoolArray, FloatArray, IntArray
-from attribution.errors import warn
+from attribution.errors import InputError, warn
 from attribution.models.chains import TOLERANCE, Chain
 from attribution.models.factors import dense_losses, narrow_order, sparse_losses
 from attribution.models.walks import MAX_STEPS, Walk, in_blocks, walk
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 ALWAYS_DENSE, DENSE_STATES = 500, 12_000  # milliseconds; a matrix of 1.2 GB
 WALK_PENALTY, SPARSE_PENALTY = 10, 30  # cost of an operation in dense ones
+
+
+Removal = Literal["null", "redistribute"]
 
 
 class Effects(NamedTuple):
@@ -139,7 +142,7 @@ def walked_losses(chain: Chain, groups: Sequence[IntArray]) -> tuple[FloatArray,
 
     if not len(groups):
         return np.zeros((0, chain.reward.shape[1])), 0.0
-    earned, left, _ = in_blocks(len(groups), some, "removals")
+    earned, left = in_blocks(len(groups), some, "removals")
     own = np.array([of_states[members].sum(axis=0) for members in groups])
     return own + earned, _certificate(chain, left)
 
@@ -171,7 +174,7 @@ def redistributed_effects(chain: Chain, groups: Sequence[IntArray]) -> Effects:
         rest = np.ones(n_states)
         rest[members] = 0.0
         stays = forward @ rest + chain.ends
-        lives = _reach_conversion(backward, chain.reward, rest > 0.0)
+        lives = _reach_conversion(forward, chain.reward, rest > 0.0)
         scale = np.divide(1.0, stays, out=np.zeros(n_states), where=lives)
         kept = chain.starts * rest
         whole = kept.sum()
@@ -187,9 +190,21 @@ def redistributed_effects(chain: Chain, groups: Sequence[IntArray]) -> Effects:
         scale = np.stack([scale for _, scale in columns], axis=1)
         return walk(backward, chain.reward, start, scale, chain.small)
 
-    rest, left, _ = in_blocks(len(groups), some, "removals")
+    rest, left = in_blocks(len(groups), some, "removals")
     effects = np.where(total > 0, 1.0 - _shares(rest, total), 0.0)
     return Effects(effects, "iterative", _certificate(chain, left))
+
+
+EFFECTS = {"null": null_effects, "redistribute": redistributed_effects}
+
+
+def require_removal(removal: object) -> None:
+    """Raise `InputError` if this is no kind of removal."""
+    if removal not in tuple(EFFECTS):
+        raise InputError(
+            f"removal={removal!r} is not one of {tuple(EFFECTS)}. Hint: removal='null' is the "
+            "definition of the removal effect."
+        )
 
 
 def _dense_is_faster(chain: Chain) -> bool:
@@ -210,11 +225,11 @@ def _dense_yield(chain: Chain, start: FloatArray, scale: FloatArray) -> FloatArr
     return np.asarray(start[lives] @ h)
 
 
-def _reach_conversion(backward: csr_array[Any], reward: FloatArray, alive: BoolArray) -> BoolArray:
+def _reach_conversion(forward: csr_array[Any], reward: FloatArray, alive: BoolArray) -> BoolArray:
     """Return the states from which a conversion can follow over living states, as a mask."""
     reached = alive & (reward[:, 0] > 0)
     front = reached
     while front.any():
-        front = alive & ~reached & (backward.T @ front.astype(np.float64) > 0)
+        front = alive & ~reached & (forward @ front.astype(np.float64) > 0)
         reached = reached | front
     return reached

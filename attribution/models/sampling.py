@@ -24,8 +24,8 @@ the standard error of the estimate, sqrt(sum (m_j - mean)^2 / (k (k - 1))).
 Variance over that of independent orders, for the same number of orders of 16 players, as printed
 by `benchmarks/games.py`: about 0.65 for conversion rates, 0.3 where groups of two to five players
 have synergies, 0.03 where worth saturates; permutations merely paired with their reverse reach
-0.9, 0.5 and 0.4. No design is best everywhere: where worth jumps once, as in a vote, the variance
-can be larger than that of independent orders (1.1 for 16 players in a trial).
+0.9, 0.5 and 0.4. No design is best everywhere: where worth jumps once, as in a vote, it need not
+help.
 
 Sources: Castro, Gomez and Tejada (2009), Polynomial calculation of the Shapley value based on
 sampling; Mitchell, Cooper, Frank and Holmes (2022), Sampling permutations for Shapley value

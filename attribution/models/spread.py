@@ -15,7 +15,7 @@ import numpy as np
 
 from attribution.arrays import FloatArray, IntArray
 from attribution.journeys import Journeys
-from attribution.models.base import Model, Outcome, credit_totals, outcome_of
+from attribution.models.base import Model, Outcome, channel_index, outcome_of
 from attribution.results import Attribution
 from attribution.segments import sum_by
 
@@ -91,10 +91,10 @@ def spread_credit(
     outcome = outcome_of(journeys, of)
     if attribution is None:
         attribution = model.attribute(journeys)
-    total = credit_totals(model, journeys, attribution, of)
+    index = channel_index(model, journeys, attribution, of)
+    credit = attribution.conversions if of == "conversions" else attribution.values
+    total = np.asarray(credit, dtype=np.float64)[index]
     spread = attribution.details["spread"]
-    place = {name: i for i, name in enumerate(attribution.channels)}
-    index = [place[name] for name in journeys.channels]
     split = np.array(spread[of], dtype=np.float64)[index]
     touches = np.array(spread["touches"], dtype=np.float64)[index]
     by_split = np.divide(total, split, out=np.zeros(len(total)), where=split > 0)

@@ -152,7 +152,7 @@ def _factor(mass: FloatArray, after: FloatArray) -> FloatArray:
 
 def in_blocks(
     n_walks: int, block: Callable[[range], Walk], what: str
-) -> tuple[FloatArray, FloatArray, int]:
+) -> tuple[FloatArray, FloatArray]:
     """Do walks in blocks of COLUMNS, side by side in threads.
 
     Parameters
@@ -166,8 +166,8 @@ def in_blocks(
 
     Returns
     -------
-    earned, left, steps
-        Of all walks in order, and the most steps that any block took.
+    earned, left
+        Of all walks in order; see `Walk`.
     """
     n_blocks = -(-n_walks // COLUMNS)
     n_blocks = min(n_walks, THREADS * -(-n_blocks // THREADS))
@@ -177,4 +177,4 @@ def in_blocks(
         walks: Sequence[Walk] = list(progress(pool.map(block, ranges), len(ranges), what))
     earned = np.concatenate([each.earned for each in walks])
     left = np.concatenate([each.left for each in walks])
-    return earned, left, max(each.steps for each in walks)
+    return earned, left

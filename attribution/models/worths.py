@@ -102,14 +102,10 @@ class RateGame:
 
     def worths(self, outcome: int) -> tuple[FloatArray, int]:
         """See `Game.worths`."""
-        masks = masks_of(self.members, self.offsets)
-        within = self._within(masks, self.journeys)
-        sums = self._within(masks, self.outcomes[outcome])
+        within = within_sets(self.members, self.offsets, self.journeys, self.n)
+        sums = within_sets(self.members, self.offsets, self.outcomes[outcome], self.n)
         rates = np.divide(sums, within, out=sums, where=within > 0)
         return rates, int(np.count_nonzero(within == 0)) - 1
-
-    def _within(self, masks: IntArray, amounts: FloatArray) -> FloatArray:
-        return subset_sums(np.bincount(masks, amounts, 2**self.n))
 
     def marginals(self, outcome: int) -> Marginals:
         """See `Game.marginals`. A journey is within the first players once its last one joins."""
@@ -319,6 +315,11 @@ def masks_of(members: IntArray, offsets: IntArray) -> IntArray:
     if not len(members):
         return np.zeros(0, dtype=np.int64)
     return np.asarray(np.bitwise_or.reduceat(np.int64(1) << members, offsets[:-1]))
+
+
+def within_sets(members: IntArray, offsets: IntArray, amounts: FloatArray, n: int) -> FloatArray:
+    """Return for every set of n channels the amounts of journeys within it, shape (2**n,)."""
+    return subset_sums(np.bincount(masks_of(members, offsets), amounts, 2**n))
 
 
 def finite_worth(worth: Any, coalition: Coalition) -> float:
