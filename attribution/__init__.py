@@ -11,7 +11,9 @@ from attribution.errors import (
     ColumnNotFoundError,
     InputError,
     MissingDependencyError,
+    StorageError,
 )
+from attribution.ingest.identity import Identity
 from attribution.interplay import coalition_worths, ordered_shapley, shapley_interactions
 from attribution.journeys import Journeys
 from attribution.mapping import transition_graph, transition_matrix
@@ -46,6 +48,7 @@ __all__ = [
     "ColumnNotFoundError",
     "Comparison",
     "FirstClick",
+    "Identity",
     "InputError",
     "Journey",
     "Journeys",
@@ -58,6 +61,7 @@ __all__ = [
     "OrderSelection",
     "PositionBased",
     "Shapley",
+    "StorageError",
     "TimeDecay",
     "Touchpoint",
     "TransitionCounts",

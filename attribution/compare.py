@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from attribution.errors import InputError, nearest, warn
 from attribution.journeys import Journeys
 from attribution.models import DEFAULT_MODELS, MODELS
-from attribution.models.base import Model, parts_of
+from attribution.models.base import Model, Partitioned, sum_over
 from attribution.results import Comparison
 from attribution.statistics import Statistic
 
 
 def compare(
-    journeys: Journeys | Iterable[Journeys],
+    journeys: Journeys | Iterable[Journeys] | Partitioned,
     models: Sequence[str | Model] = DEFAULT_MODELS,
     exclude: Collection[str] | None = None,
 ) -> Comparison:
@@ -24,7 +26,8 @@ def compare(
     Parameters
     ----------
     journeys
-        Journeys, or an iterable of disjoint parts of them that is read once.
+        Journeys, an iterable of disjoint parts of them that is read once, or what an engine has
+        scanned.
     models
         Names from `MODELS`, or instances with options of their own.
     exclude
@@ -54,42 +57,64 @@ def compare(
     b                0.0     1.0   1.333
     """
     chosen = choose(models, exclude)
-    statistics: dict[str, Statistic] = {}
-    skipped: dict[str, str] = {}
-    empty = True
-    for part in parts_of(journeys):
-        if empty:
-            _warn_of_types(part)
-        empty = False
-        for name, model in chosen.items():
-            lack = None if name in skipped else model.lack_of_credit or model.unmet(part)
-            if lack is not None:
-                skipped[name] = lack
-                statistics.pop(name, None)
-            if name in skipped:
-                continue
-            statistic = model.summarize(part)
-            statistics[name] = statistics[name] + statistic if name in statistics else statistic
-    if empty:
-        raise InputError("There are no journeys: the iterable is empty.")
-    for name, reason in skipped.items():
-        if not statistics:
-            raise InputError(f"No model is left to compare. {name} is skipped: {reason}")
-        warn(f"{name} is skipped: {reason}")
-    return Comparison(
-        attributions={name: chosen[name].solve(s) for name, s in statistics.items()},
-        kinds={name: chosen[name].kind for name in statistics},
-        skipped=skipped,
+    return comparison_of(chosen, sum_over(journeys, partial(summarize, chosen)))
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """The statistics of several models of the same journeys; additive.
+
+    Attributes
+    ----------
+    statistics
+        By name of the model.
+    skipped
+        Why a model has none.
+    types
+        The types of conversion that the journeys are towards.
+    """
+
+    statistics: Mapping[str, Statistic]
+    skipped: Mapping[str, str]
+    types: tuple[str, ...] = ()
+
+    def __add__(self, other: Summaries) -> Summaries:
+        skipped = {**other.skipped, **self.skipped}
+        return Summaries(
+            {k: s + other.statistics[k] for k, s in self.statistics.items() if k not in skipped},
+            skipped,
+            tuple(sorted({*self.types, *other.types})),
+        )
+
+
+def summarize(chosen: Mapping[str, Model], journeys: Journeys) -> Summaries:
+    """Return the statistics of several models of one part of the journeys."""
+    lacks = {name: model.lack_of_credit or model.unmet(journeys) for name, model in chosen.items()}
+    types = journeys.conversion_types
+    return Summaries(
+        {name: chosen[name].summarize(journeys) for name, lack in lacks.items() if lack is None},
+        {name: lack for name, lack in lacks.items() if lack is not None},
+        () if types is None else tuple(types.labels[code] for code in np.unique(types.codes)),
     )
 
 
-def _warn_of_types(journeys: Journeys) -> None:
-    types = journeys.conversion_types
-    if types is not None and len(np.unique(types.codes)) > 1:
+def comparison_of(chosen: Mapping[str, Model], found: Summaries) -> Comparison:
+    """Solve every model that has a statistic; warn of those that have none."""
+    if len(found.types) > 1:
         warn(
-            f"Journeys towards {' and '.join(map(repr, types.labels))} are compared as one kind, "
-            f"so each touch counts for each. Hint: journeys.of_type({types.labels[0]!r})."
+            f"Journeys towards {' and '.join(map(repr, found.types))} are compared as one kind, "
+            f"so each touch counts for each. Hint: journeys.of_type({found.types[0]!r})."
         )
+    for name, reason in found.skipped.items():
+        if not found.statistics:
+            raise InputError(f"No model is left to compare. {name} is skipped: {reason}")
+        warn(f"{name} is skipped: {reason}")
+    names = [name for name in chosen if name in found.statistics]
+    return Comparison(
+        attributions={name: chosen[name].solve(found.statistics[name]) for name in names},
+        kinds={name: chosen[name].kind for name in names},
+        skipped=found.skipped,
+    )
 
 
 def choose(models: Sequence[str | Model], exclude: Collection[str] | None) -> dict[str, Model]:

@@ -32,6 +32,10 @@ class MissingDependencyError(AttributionError, ImportError):
     """An optional dependency is not installed."""
 
 
+class StorageError(AttributionError, OSError):
+    """A disk is full, or a file larger than it may be."""
+
+
 class AttributionWarning(UserWarning):
     """The result stands, but on something the reader should know."""
 
@@ -49,7 +53,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def require_rows(
-    bad: npt.NDArray[np.bool_], what: str, hint: str, values: npt.ArrayLike | None = None
+    bad: npt.NDArray[np.bool_],
+    what: str,
+    hint: str,
+    values: npt.ArrayLike | None = None,
+    first_row: int = 0,
 ) -> None:
     """Raise `InputError` if any row is bad, naming count, first row and its value.
 
@@ -63,6 +71,8 @@ def require_rows(
         The way out.
     values
         Shape (n_rows,); where given, the first bad one is shown.
+    first_row
+        Number of the first row, where the rows are a part of a longer table.
 
     Raises
     ------
@@ -75,7 +85,7 @@ def require_rows(
     shown = "" if values is None else f" ({np.asarray(values)[first]})"
     count = int(bad.sum())
     rows = "1 row has" if count == 1 else f"{count:,} rows have"
-    raise InputError(f"{rows} {what}, first in row {first}{shown}. Hint: {hint}")
+    raise InputError(f"{rows} {what}, first in row {first_row + first}{shown}. Hint: {hint}")
 
 
 def warn(message: str) -> None:

@@ -34,6 +34,7 @@ from attribution.touchpoints import Journey, Touchpoint
 if TYPE_CHECKING:
     import pandas as pd
 
+    from attribution.ingest.identity import Identity
     from attribution.summary import Summary
 
 PART = 250_000
@@ -326,6 +327,7 @@ class Journeys(Immutable):
         journey_attributes: Sequence[str] | str = (),
         channel_missing: ChannelMissing = "raise",
         on_invalid: OnInvalid = "raise",
+        identity: Identity | None = None,
     ) -> Journeys:
         """Cut an event log into journeys; `attribution.spec` states the conventions.
 
@@ -383,6 +385,8 @@ class Journeys(Immutable):
             What a row without conversion and channel is: an error, "direct", or dropped.
         on_invalid
             Bad rows are an error, or dropped and counted in `audit`.
+        identity
+            Which ids are one person, and which people one account; see `attribution.Identity`.
 
         Returns
         -------
@@ -415,7 +419,7 @@ class Journeys(Immutable):
 
         given = {k: v for k, v in locals().items() if k in EventSpec.__dataclass_fields__}
         spec = EventSpec.of(**given)
-        return journeys_from_events(events, conversion_events, spec)
+        return journeys_from_events(events, conversion_events, spec, identity)
 
     @classmethod
     def from_paths(

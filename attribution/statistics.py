@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -119,6 +120,34 @@ class Statistic(Immutable, ABC):
         if other == 0:
             return self
         return NotImplemented
+
+    def save(self, path: str | Path) -> None:
+        """Write the statistic to a Parquet file; see `attribution.storage.save_statistics`."""
+        from attribution.storage import save_statistics
+
+        save_statistics(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read the only statistic of a file; see `attribution.storage.load_statistics`.
+
+        Raises
+        ------
+        InputError
+            If the file holds several or another kind.
+        """
+        from attribution.storage import load_statistics
+
+        found = list(load_statistics(path).values())
+        if len(found) != 1:
+            raise InputError(
+                f"{str(path)!r} holds {len(found)} statistics, not one. "
+                "Hint: attribution.storage.load_statistics."
+            )
+        if not isinstance(found[0], cls):
+            kind = type(found[0]).__name__
+            raise InputError(f"{str(path)!r} holds {kind}, not {cls.__name__}. Hint: {kind}.load.")
+        return found[0]
 
     @abstractmethod
     def _realign(self, channels: tuple[str, ...], place: IntArray) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,12 +27,17 @@ class RowFilter:
         Drop and count instead of raising.
     audit
         Where the counts go.
+    first_row
+        Number of the first row in its file or table.
     """
 
-    def __init__(self, n_rows: int, drop: bool, audit: dict[str, float]) -> None:
+    def __init__(
+        self, n_rows: int, drop: bool, audit: dict[str, float], first_row: int = 0
+    ) -> None:
         self.keep = np.ones(n_rows, dtype=bool)
         self.drop = drop
         self.audit = audit
+        self.first_row = first_row
 
     def refuse(
         self, bad: BoolArray, key: str, what: str, hint: str, values: Array | None = None
@@ -43,17 +49,22 @@ class RowFilter:
                 self.audit[key] = self.audit.get(key, 0.0) + float(bad.sum())
                 self.keep &= ~bad
         else:
-            require_rows(bad, what, hint, values)
+            require_rows(bad, what, hint, values, self.first_row)
 
 
 def warn_about(journeys: Journeys) -> Journeys:
     """Warn of channels that look like end markers and of data without conversions."""
-    found = [name for name in journeys.channels if name in MARKERS]
+    warn_of_contents(journeys.channels, bool(journeys.conversions.any()))
+    return journeys
+
+
+def warn_of_contents(channels: Sequence[str], converts: bool) -> None:
+    """Warn of channels that look like end markers and of data without conversions."""
+    found = [name for name in channels if name in MARKERS]
     if found:
         warn(
             f"Channels named {', '.join(found)} look like the end markers of exported paths; they "
             "are treated as channels. Hint: strip them from the paths first."
         )
-    if not journeys.conversions.any():
+    if not converts:
         warn("There are no conversions: every model will give zero credit.")
-    return journeys

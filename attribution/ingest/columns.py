@@ -233,9 +233,9 @@ def counts(column: pa.ChunkedArray, name: str) -> FloatArray:
 def user_keys(column: pa.ChunkedArray, name: str) -> tuple[IntArray, BoolArray, bool]:
     """Return a stable 64-bit key of each user.
 
-    Integers are their own key; text is hashed by its bytes, the same on every machine and in
-    every run. Two of n texts share a key with a probability of about n^2 / 2^65 (for ten million
-    users, 3 in a million).
+    Integers are their own key (those above 2^63 less 2^64); text is hashed by its bytes, the same
+    on every machine and in every run. Two of n texts share a key with a probability of about
+    n^2 / 2^65 (for ten million users, 3 in a million).
 
     Returns
     -------
@@ -257,9 +257,9 @@ def user_keys(column: pa.ChunkedArray, name: str) -> tuple[IntArray, BoolArray, 
                 "equal. Hint: read them as integers or text."
             )
         return filled.astype(np.int64), absent, False
-    if kind == pa.uint64() and (pc.max(column).as_py() or 0) < 2**63:
-        kind = pa.int64()
-    if pa.types.is_integer(kind) and kind != pa.uint64():
+    if kind == pa.uint64():
+        return column.fill_null(0).to_numpy().view(np.int64), absent, False
+    if pa.types.is_integer(kind):
         return column.fill_null(0).to_numpy().astype(np.int64, copy=False), absent, False
     if not is_text(kind):
         try:

@@ -61,8 +61,9 @@ class Rows:
     """Journeys cut from events; touches of row r are offsets[r] : offsets[r + 1].
 
     `touch` and `event` point into the sorted events; `event` is the one that ends the journey (its
-    conversion, for a null journey its last touch). `touches_too_old` counts the touches that a
-    conversion follows, but not within their lookback.
+    conversion, for a null journey its last touch). `settled` is the moment up to which the log
+    must be known for the row to be final: later events cannot change it. `touches_too_old` counts
+    the touches that a conversion follows, but not within their lookback.
     """
 
     touch: IntArray
@@ -73,6 +74,7 @@ class Rows:
     value: FloatArray
     type_code: IntArray
     event: IntArray
+    settled: IntArray
     touches_too_old: float
 
 
@@ -224,6 +226,9 @@ def cut(events: Events, type_code: int, options: Options) -> Rows:
     limit[known] = end_time[after[last][known]]
     null_end = np.minimum(events.time[null_last] + options.inactivity, limit)
     null_end = np.minimum(null_end, options.observed_until)
+    horizon = max(options.inactivity, options.longest_lookback)
+    chain_end = _ends_of_chains(events.user[touches], events.time[touches], following, options)
+    null_settled = np.minimum(limit, chain_end[~claimed][last] + horizon)
 
     n_ends, n_rows = len(first_end), len(first_end) + len(last)
     event = np.concatenate([first_end, null_last])
@@ -255,8 +260,23 @@ def cut(events: Events, type_code: int, options: Options) -> Rows:
         value=np.concatenate([value, zeros])[order],
         type_code=np.full(n_rows, type_code, dtype=np.int32),
         event=event[order],
+        settled=np.concatenate([end_time, null_settled])[order],
         touches_too_old=float((has_end & ~claimed).sum()),
     )
+
+
+def _ends_of_chains(
+    user: IntArray, time: IntArray, following: IntArray, options: Options
+) -> IntArray:
+    """Return for each touch the last one of its chain: no pause is long enough to end a journey.
+
+    Until the conversion that cuts it is known, a chain is one journey.
+    """
+    ends = np.ones(len(time), dtype=bool)
+    ends[:-1] = (user[1:] != user[:-1]) | (following[1:] != following[:-1])
+    ends[:-1] |= np.diff(time) > options.inactivity
+    last = np.flatnonzero(ends)
+    return np.repeat(time[last], np.diff(last, prepend=-1))
 
 
 def lookback_pairs(
@@ -352,6 +372,6 @@ def filter_rows(rows: Rows, keep: BoolArray) -> Rows:
         touches_too_old=rows.touches_too_old,
         **{
             name: getattr(rows, name)[keep]
-            for name in ("user", "end", "count", "value", "type_code", "event")
+            for name in ("user", "end", "count", "value", "type_code", "event", "settled")
         },
     )

@@ -1,31 +1,150 @@
-"""An event log, and perhaps a table of conversions, become touches and conversions."""
+"""An event log, and perhaps a table of conversions, become touches and conversions.
+
+A log may be read in parts: each becomes a `Log` with its `Facts`, and the facts of all parts, added
+up, are what must be known before the events of any user can be cut.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from attribution.arrays import Coded, FloatArray
-from attribution.errors import InputError, warn
-from attribution.ingest.reading import ConversionReader, EventReader, Reader, Table
+from attribution.arrays import Array, BoolArray, Coded, FloatArray, label_order
+from attribution.errors import ColumnNotFoundError, InputError, warn
+from attribution.ingest.reading import (
+    REPEATED_HINT,
+    ConversionReader,
+    EventReader,
+    Reader,
+    Source,
+    Table,
+)
+from attribution.ingest.repeats import RepeatedConversions
 from attribution.spec import EventSpec
+
+Labels = tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a log is made of; the facts of two parts add up to those of both.
+
+    Attributes
+    ----------
+    source
+        What the table is called in messages.
+    n_touches, n_conversions
+        Number of rows of each kind.
+    first, last
+        Earliest and latest event; None where there is none.
+    channels, types
+        Names that occur; types that a conversion has (None: there is no such column).
+    order_labels
+        What the order of simultaneous touches is coded by; None for numbers.
+    attributes
+        Labels of each attribute; None where the table lacks it.
+    hashed
+        Whether user ids are text.
+    aware
+        Whether times have a zone; None where there is no time to tell.
+    audit
+        What was read and dropped.
+    """
+
+    source: str
+    n_touches: int
+    n_conversions: int
+    first: int | None
+    last: int | None
+    channels: tuple[str, ...]
+    types: tuple[str, ...] | None
+    order_labels: Labels | None
+    attributes: dict[str, Labels | None]
+    hashed: bool
+    aware: bool | None
+    audit: dict[str, float]
+
+    def __add__(self, other: Facts) -> Facts:
+        _refuse_different_kinds(self, other)
+        firsts = [f for f in (self.first, other.first) if f is not None]
+        lasts = [f for f in (self.last, other.last) if f is not None]
+        keys = dict.fromkeys([*self.audit, *other.audit])
+        return Facts(
+            source=self.source,
+            n_touches=self.n_touches + other.n_touches,
+            n_conversions=self.n_conversions + other.n_conversions,
+            first=min(firsts, default=None),
+            last=max(lasts, default=None),
+            channels=tuple(sorted({*self.channels, *other.channels})),
+            types=_union(self.types, other.types),
+            order_labels=_union(self.order_labels, other.order_labels),
+            attributes={k: _union(v, other.attributes[k]) for k, v in self.attributes.items()},
+            hashed=self.hashed,
+            aware=other.aware if self.aware is None else self.aware,
+            audit={k: self.audit.get(k, 0.0) + other.audit.get(k, 0.0) for k in keys},
+        )
+
+    def require_attributes(self) -> None:
+        """Raise `ColumnNotFoundError` for an attribute that no table has."""
+        for name, labels in self.attributes.items():
+            if labels is None:
+                raise ColumnNotFoundError(
+                    f"Neither events nor conversion_events has a column {name!r}."
+                )
 
 
 @dataclass(frozen=True)
 class Log:
-    """Everything read from the user's tables, and what was counted on the way."""
+    """Touches and conversions of a table, coded by the labels in its facts."""
 
     touches: Table
     conversions: Table
-    channels: tuple[str, ...]
-    types: tuple[Any, ...]
-    attributes: dict[str, tuple[Any, ...]]
-    audit: dict[str, float]
+    facts: Facts
+
+    def aligned(self, facts: Facts) -> Log:
+        """Return the log coded by the labels of a larger one."""
+        channels = place(self.facts.channels, facts.channels)
+        types = place(self.facts.types, facts.types)
+        order = place(self.facts.order_labels, facts.order_labels)
+        attributes = [
+            place(labels, facts.attributes[name]) for name, labels in self.facts.attributes.items()
+        ]
+        touches = recoded(self.touches, channels, order, attributes)
+        return Log(touches, recoded(self.conversions, types, None, attributes), facts)
 
 
-def read_log(events: Any, conversion_events: Any, spec: EventSpec) -> Log:
+def place(labels: Labels | None, among: Labels | None) -> Array | None:
+    """Return the code of each label among others, -1 at the end; None where codes stay."""
+    if labels is None or among is None or labels == among:
+        return None
+    return Coded(np.zeros(0, dtype=np.int32), labels).place_in(among)
+
+
+def recoded(
+    table: Table, code: Array | None, order: Array | None, attributes: Sequence[Array | None]
+) -> Table:
+    """Look up the coded columns of a table; None leaves a column as it is."""
+    changes: dict[str, Array] = {}
+    if code is not None and len(table.code):
+        changes["code"] = code[table.code]
+    if order is not None and table.order.strides != (0,):
+        changes["order"] = order[table.order].astype(np.int64)
+    if any(lookup is not None for lookup in attributes):
+        changes["attributes"] = np.stack(
+            [
+                column if lookup is None else lookup[column]
+                for column, lookup in zip(table.attributes, attributes, strict=True)
+            ]
+        )
+    return replace(table, **changes) if changes else table
+
+
+def read_log(
+    events: Any, conversion_events: Any, spec: EventSpec, source: Source | None = None
+) -> Log:
     """Read and check the columns that the options name.
 
     Raises
@@ -35,55 +154,194 @@ def read_log(events: Any, conversion_events: Any, spec: EventSpec) -> Log:
     InputError
         If a row does not fit and `spec.on_invalid` is "raise".
     """
-    audit: dict[str, float] = {}
-    log = EventReader(events, spec, audit, with_conversions=conversion_events is None)
-    table: Reader = log
-    if conversion_events is not None:
-        table = ConversionReader(conversion_events, spec, audit)
-        _refuse_different_kinds(log, table)
-    is_touch, channels = log.touches()
-    window = log.window(is_touch)
-    is_conversion = table.conversions()
-    types = table.types
-    names = dict.fromkeys(spec.attributes + spec.journey_attributes)
-    attributes = {name: _joint_labels(name, log, table) for name in names}
-    touches = log.collect(
+    source = source or Source()
+    if conversion_events is None:
+        return read_events(events, spec, source)
+    logs = [
+        read_events(events, spec, source, with_conversions=False),
+        read_conversions(conversion_events, spec, replace(source, name="conversion_events")),
+    ]
+    facts = logs[0].facts + logs[1].facts
+    facts.require_attributes()
+    logs = [log.aligned(facts) for log in logs]
+    return Log(
+        Table.concat([log.touches for log in logs]),
+        Table.concat([log.conversions for log in logs]),
+        facts,
+    )
+
+
+def read_events(frame: Any, spec: EventSpec, source: Source, with_conversions: bool = True) -> Log:
+    """Read a log of touches, and of conversions unless those have a table of their own."""
+    reader = EventReader(frame, spec, source, with_conversions)
+    is_touch, channels = reader.touches()
+    window = reader.window(is_touch)
+    is_conversion = reader.conversions() if with_conversions else None
+    attributes = _labels(spec, reader)
+    if with_conversions:
+        reader.require(*attributes)
+    order, order_labels = reader.order_keys(spec.order)
+    touches = reader.collect(
         is_touch,
         attributes,
         code=channels.codes,
-        order=log.ranks(spec.order),
-        session=log.session_keys(),
+        order=order,
+        session=reader.session_keys(),
         window=window,
     )
-    conversions = table.collect(
-        is_conversion,
+    if is_conversion is None:
+        conversions = _nothing(reader, attributes, window)
+    else:
+        conversions = _conversions(reader, is_conversion, attributes, window)
+    return _log(spec, reader, touches, conversions, attributes, channels.labels, order_labels)
+
+
+def read_conversions(frame: Any, spec: EventSpec, source: Source) -> Log:
+    """Read a table of conversions."""
+    reader = ConversionReader(frame, spec, source)
+    every = EventReader.one_window(spec, reader.n_rows)
+    is_conversion = reader.conversions()
+    attributes = _labels(spec, reader)
+    for name, labels in attributes.items():
+        if labels is None and name in spec.journey_attributes:
+            warn(f"conversion_events has no column {name!r}: journeys that convert lack it.")
+    conversions = _conversions(reader, is_conversion, attributes, every)
+    touches = _nothing(reader, attributes, every)
+    return _log(spec, reader, touches, conversions, attributes, (), None)
+
+
+def repeated_conversions(
+    frame: Any, spec: EventSpec, source: Source, own_table: bool
+) -> RepeatedConversions:
+    """Say which row stays of every conversion id that several rows of a log in parts have.
+
+    Parameters
+    ----------
+    frame
+        All rows of the log with such ids; others do no harm.
+    spec, source
+        As for the parts.
+    own_table
+        Whether it is a table of conversions.
+
+    Raises
+    ------
+    InputError
+        If there is such an id and `spec.on_invalid` is "raise".
+    """
+    assert spec.conversion_id is not None
+    lenient = replace(spec, on_invalid="drop")  # the parts complain of other bad rows
+    reader: Reader
+    if own_table:
+        reader = ConversionReader(frame, lenient, source)
+    else:
+        reader = EventReader(frame, lenient, source, with_conversions=True)
+        is_touch, _ = reader.touches()
+        reader.window(is_touch)
+    reader.check_conversions()
+    n_repeated, kept = reader.repeated(spec.conversion_id)
+    if n_repeated and spec.on_invalid == "raise":
+        rows = "1 row has" if n_repeated == 1 else f"{n_repeated:,} rows have"
+        raise InputError(
+            f"{rows} a conversion id in column {spec.conversion_id!r} that another conversion "
+            f"has. Hint: {REPEATED_HINT}"
+        )
+    return kept
+
+
+def _conversions(
+    reader: Reader, mask: Any, attributes: dict[str, Labels | None], window: Array
+) -> Table:
+    types = reader.types
+    return reader.collect(
+        mask,
         attributes,
         code=None if types is None else types.codes,
-        count=table.count,
-        value=table.value,
-        window=np.broadcast_to(window[:1], table.n_rows),
+        count=reader.count,
+        value=reader.value,
+        window=np.broadcast_to(window[:1], reader.n_rows),
     )
-    audit["rows_read"] = float(log.n_rows + (0 if table is log else table.n_rows))
+
+
+def _nothing(reader: Reader, attributes: dict[str, Labels | None], window: Array) -> Table:
+    return reader.collect(np.zeros(reader.n_rows, bool), attributes, code=None, window=window)
+
+
+def _log(
+    spec: EventSpec,
+    reader: Reader,
+    touches: Table,
+    conversions: Table,
+    attributes: dict[str, Labels | None],
+    channels: tuple[str, ...],
+    order_labels: Labels | None,
+) -> Log:
+    """Count what was read, leave out what is after the end, and state the facts."""
+    audit = reader.audit
+    audit["rows_read"] = float(reader.n_rows)
     audit["touches_read"] = float(len(touches.user))
     audit["conversions_read"] = _total(conversions.count)
     if spec.value is not None:
         audit["value_read"] = _total(conversions.value)
-    if spec.observed_until is not None:
-        late = conversions.time > spec.observed_until
-        audit["conversions_after_observed_until"] = _total(conversions.count[late])
-        audit["value_after_observed_until"] = _total(conversions.value[late])
-        conversions = conversions.take(~late)
-        late = touches.time > spec.observed_until
-        audit["touches_after_observed_until"] = float(late.sum())
-        touches = touches.take(~late)
-    labels: tuple[Any, ...] = ()
-    if types is not None:
-        converting = [types.labels[code] for code in np.unique(conversions.code)]
-        labels = spec.conversion_types or tuple(converting)
-        place = {label: code for code, label in enumerate(labels)}
-        lookup = np.array([place.get(label, -1) for label in types.labels], dtype=np.int32)
+    if reader.joined.any():
+        audit["rows_of_joined_ids"] = float((reader.joined & reader.filter.keep).sum())
+    after, until = reader.source.after, spec.observed_until
+    if after is not None:
+        late = touches.time <= after, conversions.time <= after
+        touches, conversions = _left_out(touches, conversions, late, "late", audit)
+    if until is not None:
+        late = touches.time > until, conversions.time > until
+        why = "after_observed_until"
+        touches, conversions = _left_out(touches, conversions, late, why, audit)
+    types = None
+    if reader.types is not None:
+        present = np.unique(conversions.code)
+        types = tuple(reader.types.labels[code] for code in present)
+        lookup = np.full(len(reader.types.labels) + 1, -1, dtype=np.int32)
+        lookup[present] = np.arange(len(present))
         conversions = replace(conversions, code=lookup[conversions.code])
-    return Log(touches, conversions, channels.labels, labels, attributes, audit)
+    times = [table.time for table in (touches, conversions) if len(table.time)]
+    facts = Facts(
+        source=reader.source.name,
+        n_touches=len(touches.user),
+        n_conversions=len(conversions.user),
+        first=min((int(time.min()) for time in times), default=None),
+        last=max((int(time.max()) for time in times), default=None),
+        channels=channels,
+        types=types,
+        order_labels=order_labels,
+        attributes=attributes,
+        hashed=reader.hashed,
+        aware=reader.aware,
+        audit=audit,
+    )
+    return Log(touches, conversions, facts)
+
+
+def _left_out(
+    touches: Table,
+    conversions: Table,
+    out: tuple[BoolArray, BoolArray],
+    why: str,
+    audit: dict[str, float],
+) -> tuple[Table, Table]:
+    """Return the other touches and conversions, and count these."""
+    audit[f"touches_{why}"] = float(out[0].sum())
+    audit[f"conversions_{why}"] = _total(conversions.count[out[1]])
+    audit[f"value_{why}"] = _total(conversions.value[out[1]])
+    return touches.take(~out[0]), conversions.take(~out[1])
+
+
+def _labels(spec: EventSpec, reader: Reader) -> dict[str, Labels | None]:
+    names = dict.fromkeys(spec.attributes + spec.journey_attributes)
+    coded = {name: reader.labels(name) for name in names}
+    return {name: None if column is None else column.labels for name, column in coded.items()}
+
+
+def _union(a: Labels | None, b: Labels | None) -> Any:
+    if a is None or b is None or a == b:
+        return b if a is None else a
+    return tuple(sorted({*a, *b}, key=label_order))
 
 
 def _total(column: FloatArray) -> float:
@@ -91,28 +349,23 @@ def _total(column: FloatArray) -> float:
     return float(np.sort(column).sum())
 
 
-def _refuse_different_kinds(log: Reader, table: Reader) -> None:
-    """Refuse ids or times that cannot be compared between the two tables."""
-    if log.hashed != table.hashed:
-        kinds = ["text" if reader.hashed else "integers" for reader in (log, table)]
+def _refuse_different_kinds(a: Facts, b: Facts) -> None:
+    """Refuse ids, times or orders that cannot be compared between two tables."""
+    if a.hashed != b.hashed:
+        kinds = ["text" if facts.hashed else "integers" for facts in (a, b)]
         raise InputError(
-            f"User ids are {kinds[0]} in events and {kinds[1]} in conversion_events. "
+            f"User ids are {kinds[0]} in {a.source} and {kinds[1]} in {b.source}. "
             "Hint: convert one column to the type of the other."
         )
-    if log.aware != table.aware:
-        kinds = ["with" if reader.aware else "without" for reader in (log, table)]
+    if a.aware is not None and b.aware is not None and a.aware != b.aware:
+        kinds = ["with" if facts.aware else "without" for facts in (a, b)]
         raise InputError(
-            f"Times are {kinds[0]} a zone in events and {kinds[1]} one in conversion_events. "
+            f"Times are {kinds[0]} a zone in {a.source} and {kinds[1]} one in {b.source}. "
             "Hint: bring both to UTC."
         )
-
-
-def _joint_labels(name: str, log: Reader, table: Reader) -> tuple[Any, ...]:
-    """Return the labels of an attribute over both tables; at least one must have it."""
-    readers = [log] if table is log else [log, table]
-    found = [c for c in (reader.labels(name) for reader in readers) if c is not None]
-    if not found:
-        log.require(name)
-    elif table.labels(name) is None and name in table.spec.journey_attributes:
-        warn(f"conversion_events has no column {name!r}: journeys that convert lack it.")
-    return Coded.concat(found).labels
+    kinds = ["numbers" if facts.order_labels is None else "text" for facts in (a, b)]
+    if kinds[0] != kinds[1] and a.n_touches and b.n_touches:
+        raise InputError(
+            f"The order of touches is {kinds[0]} in {a.source} and {kinds[1]} in {b.source}. "
+            "Hint: convert one column to the type of the other."
+        )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,14 @@ from attribution.errors import InputError
 from attribution.ingest import columns
 from attribution.ingest.checks import RowFilter
 from attribution.ingest.cutting import FOREVER, pick
+from attribution.ingest.repeats import RepeatedConversions
 from attribution.spec import EventSpec
+
+if TYPE_CHECKING:
+    from attribution.ingest.identity import Identity
+
+MISSING = np.iinfo(np.int64).min  # orders before everything that is there
+REPEATED_HINT = "remove the repeated ones, or on_invalid='drop' keeps the first of each."
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,39 @@ class Table:
         """Return the rows at an index or mask."""
         return Table(**{name: pick(column, index) for name, column in vars(self).items()})
 
+    @classmethod
+    def concat(cls, tables: Sequence[Table]) -> Table:
+        """Join tables one after the other."""
+        if len(tables) == 1:
+            return tables[0]
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: end_to_end([getattr(t, name) for t in tables]) for name in names})
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of a table beside its columns.
+
+    Attributes
+    ----------
+    name
+        What it is called in messages.
+    first_row
+        Number of its first row, where it is a part of a longer table.
+    identity
+        Which ids are one person.
+    repeated
+        Conversions whose id stands in several rows of the whole log, where the table is a part.
+    after
+        Events up to this moment are late: left out and counted.
+    """
+
+    name: str = "events"
+    first_row: int = 0
+    identity: Identity | None = None
+    repeated: RepeatedConversions | None = None
+    after: int | None = None
+
 
 class Reader:
     """What the two tables have in common: users, times, conversions, attributes."""
@@ -46,9 +87,10 @@ class Reader:
     what = "events"
 
     def __init__(
-        self, frame: Any, spec: EventSpec, audit: dict[str, float], required: list[str | None]
+        self, frame: Any, spec: EventSpec, source: Source, required: list[str | None]
     ) -> None:
-        self.spec, self.audit = spec, audit
+        self.spec, self.source = spec, source
+        self.audit: dict[str, float] = {}
         self.frame = frame = columns.readable(frame, self.what)
         names = columns.table_columns(frame)
         shared = [spec.conversion, spec.conversion_type, *spec.attributes, *spec.journey_attributes]
@@ -56,7 +98,8 @@ class Reader:
         wanted += [name for name in shared if name in names]
         self.arrow = columns.as_table(frame, wanted, self.what)
         self.n_rows = len(self.arrow)
-        self.filter = RowFilter(self.n_rows, spec.on_invalid == "drop", audit)
+        drop = spec.on_invalid == "drop"
+        self.filter = RowFilter(self.n_rows, drop, self.audit, source.first_row)
         self.user, absent, self.hashed = columns.user_keys(self.arrow[spec.user], spec.user)
         self.filter.refuse(
             absent,
@@ -74,6 +117,10 @@ class Reader:
             "drop them with on_invalid='drop'.",
         )
         self._labels: dict[str, Coded | None] = {}
+        self.joined = np.zeros(0, dtype=bool)
+        if source.identity is not None:
+            source.identity.require_kind(self.hashed)
+            self.user, self.joined = source.identity.apply(self.user)
 
     def has(self, name: str | None) -> bool:
         """Tell whether the table has, and has read, a column."""
@@ -141,6 +188,13 @@ class Reader:
 
     def conversions(self) -> BoolArray:
         """Mark the rows that are conversions, after checking type, value and id."""
+        self.check_conversions()
+        if self.spec.conversion_id is not None:
+            self._refuse_repeated(self.spec.conversion_id)
+        return np.asarray(self.count > 0)
+
+    def check_conversions(self) -> None:
+        """Check type and value of the rows that convert."""
         spec = self.spec
         self.require(spec.conversion_type)
         _ = self.value
@@ -161,32 +215,55 @@ class Reader:
                     "name it there too, or on_invalid='drop'.",
                     shown,
                 )
-        if spec.conversion_id is not None:
-            self._refuse_repeated(spec.conversion_id)
-        return np.asarray(self.count > 0)
 
     def _refuse_repeated(self, name: str) -> None:
         """Refuse conversions whose id an earlier one has (by time, user and value)."""
-        ids, absent, _ = columns.user_keys(self.arrow[name], name)
-        rows = np.flatnonzero((self.count > 0) & ~absent & self.filter.keep)
-        spec = self.spec
-        names = (*spec.channel, spec.conversion_type, *spec.attributes, *spec.journey_attributes)
-        coded = [c.codes for c in (self.labels(name) for name in names) if c is not None]
-        by = [*coded, self.count, self.value, self.user, self.time, ids]
-        rows = rows[np.lexsort([column[rows] for column in by])]
+        ids, rows, by = self._by_id(name)
         repeated = np.zeros(self.n_rows, dtype=bool)
-        repeated[rows[1:]] = ids[rows[1:]] == ids[rows[:-1]]
+        known = self.source.repeated
+        if known is None:
+            repeated[rows[1:]] = ids[rows[1:]] == ids[rows[:-1]]
+        else:
+            for row in rows[known.among(ids[rows])]:
+                repeated[row] = not known.stays(int(ids[row]), self._content(row, by))
         self.filter.refuse(
             repeated,
             "repeated_conversion_ids",
             f"a conversion id in column {name!r} that another conversion has",
-            "remove the repeated ones, or on_invalid='drop' keeps the first of each.",
+            REPEATED_HINT,
+        )
+
+    def repeated(self, name: str) -> tuple[int, RepeatedConversions]:
+        """Count the rows of an id that an earlier one has, and say which row of each id stays."""
+        ids, rows, by = self._by_id(name)
+        again = np.append(False, ids[rows[1:]] == ids[rows[:-1]])[: len(rows)]
+        several = np.isin(ids[rows], ids[rows[again]]) & ~again
+        kept = {int(ids[row]): self._content(row, by) for row in rows[several]}
+        return int(again.sum()), RepeatedConversions(kept)
+
+    def _by_id(self, name: str) -> tuple[IntArray, IntArray, list[Coded | Array]]:
+        """Return ids, the rows that convert sorted by id and what follows it, and that."""
+        ids, absent, _ = columns.user_keys(self.arrow[name], name)
+        rows = np.flatnonzero((self.count > 0) & ~absent & self.filter.keep)
+        spec = self.spec
+        names = (*spec.channel, spec.conversion_type, *spec.attributes, *spec.journey_attributes)
+        coded = [c for c in (self.labels(name) for name in names) if c is not None]
+        by: list[Coded | Array] = [*coded, self.count, self.value, self.user, self.time, ids]
+        keys = [column.codes if isinstance(column, Coded) else column for column in by]
+        return ids, rows[np.lexsort([column[rows] for column in keys])], by
+
+    @staticmethod
+    def _content(row: int, by: list[Coded | Array]) -> tuple[Any, ...]:
+        at = np.array([row])
+        return tuple(
+            column.take(at).to_numpy()[0] if isinstance(column, Coded) else column[row].item()
+            for column in by
         )
 
     def collect(
         self,
         mask: BoolArray,
-        attributes: dict[str, tuple[Any, ...]],
+        attributes: Iterable[str],
         code: IntArray | None,
         **given: Array,
     ) -> Table:
@@ -199,11 +276,11 @@ class Reader:
         def chosen(column: Array) -> Array:
             return column if every else pick(column, source)
 
-        matrix = np.full((len(attributes), len(source)), -1, dtype=np.int32)
-        for i, (name, labels) in enumerate(attributes.items()):
-            coded = self.labels(name)
-            if coded is not None:
-                matrix[i] = coded.place_in(labels)[chosen(coded.codes)]
+        coded = [self.labels(name) for name in attributes]
+        matrix = np.full((len(coded), len(source)), -1, dtype=np.int32)
+        for row, column in zip(matrix, coded, strict=True):
+            if column is not None:
+                row[:] = chosen(column.codes)
         optional: dict[str, Array] = {
             name: chosen(given[name]) if name in given else zeros
             for name in ("count", "value", "order", "session", "window")
@@ -222,8 +299,9 @@ class ConversionReader(Reader):
 
     what = "conversion_events"
 
-    def __init__(self, frame: Any, spec: EventSpec, audit: dict[str, float]) -> None:
-        super().__init__(frame, spec, audit, [spec.value, spec.conversion_type, spec.conversion_id])
+    def __init__(self, frame: Any, spec: EventSpec, source: Source) -> None:
+        required = [spec.value, spec.conversion_type, spec.conversion_id]
+        super().__init__(frame, spec, source, required)
         if not self.has(spec.conversion):
             self.__dict__["count"] = np.ones(self.n_rows)
 
@@ -231,14 +309,12 @@ class ConversionReader(Reader):
 class EventReader(Reader):
     """The log of touches, and of conversions too unless they have a table of their own."""
 
-    def __init__(
-        self, frame: Any, spec: EventSpec, audit: dict[str, float], with_conversions: bool
-    ) -> None:
+    def __init__(self, frame: Any, spec: EventSpec, source: Source, with_conversions: bool) -> None:
         required = [*spec.channel, *spec.attributes, spec.order, spec.session, spec.touch_type]
         required = [name for name in required if name not in spec.journey_attributes]
         if with_conversions:
             required += [spec.conversion, spec.value, spec.conversion_type, spec.conversion_id]
-        super().__init__(frame, spec, audit, required)
+        super().__init__(frame, spec, source, required)
         if not with_conversions:
             self._refuse_second_source()
 
@@ -275,12 +351,17 @@ class EventReader(Reader):
             channels = Coded(codes, labels)
         return channels.codes >= 0, channels
 
+    @staticmethod
+    def one_window(spec: EventSpec, n_rows: int) -> IntArray:
+        """Return the longest lookback for every row, without memory of its own."""
+        every = np.full(1, spec.longest_lookback or FOREVER, dtype=np.int64)
+        return np.broadcast_to(every, n_rows)
+
     def window(self, is_touch: BoolArray) -> IntArray:
         """Return the lookback of every row in microseconds."""
         lookback, name = self.spec.lookback, self.spec.touch_type
         if not isinstance(lookback, tuple) or name is None:
-            every = np.full(1, self.spec.longest_lookback or FOREVER, dtype=np.int64)
-            return np.broadcast_to(every, self.n_rows)
+            return self.one_window(self.spec, self.n_rows)
         types = columns.text_codes(self.arrow[name])
         known = dict(lookback)
         windows = np.array([known.get(n, -1) for n in types.labels] + [-1], dtype=np.int64)
@@ -295,26 +376,33 @@ class EventReader(Reader):
         )
         return window
 
-    def ranks(self, name: str | None) -> IntArray:
-        """Return the dense rank of each value of a column; missing ones come first."""
+    def order_keys(self, name: str | None) -> tuple[IntArray, tuple[Any, ...] | None]:
+        """Return a key per row that orders touches of one instant; missing ones come first.
+
+        Returns
+        -------
+        keys, labels
+            Keys that compare across the parts of a log where labels is None, else codes into
+            these labels.
+        """
         if name is None:
-            return np.broadcast_to(np.int64(0), self.n_rows)
+            return np.broadcast_to(np.int64(0), self.n_rows), None
         column = self.arrow[name]
         if pa.types.is_dictionary(column.type) and column.type.ordered:
             parts = column.unify_dictionaries().chunks
             found = [chunk.indices.cast(pa.int64()).fill_null(-1).to_numpy() for chunk in parts]
-            return np.concatenate(found)
+            return np.concatenate(found), None
         column = columns.plain(column)
         if pa.types.is_temporal(column.type) and not pa.types.is_time32(column.type):
             column = column.cast(pa.int64())
         if pa.types.is_decimal(column.type):
             column = column.cast(pa.float64())
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
-            return columns.label_codes(column).codes.astype(np.int64)
+            coded = columns.label_codes(column)
+            return coded.codes.astype(np.int64), coded.labels
         absent = columns.missing(column)
         values = column.fill_null(0).to_numpy()
-        _, ranks = np.unique(values, return_inverse=True)
-        return np.where(absent | (values != values), -1, ranks)
+        return np.where(absent | (values != values), MISSING, _ordered_bits(values)), None
 
     def session_keys(self) -> IntArray:
         """Return a key of each row's session, not negative; -1 where it has none."""
@@ -323,6 +411,28 @@ class EventReader(Reader):
             return np.broadcast_to(np.int64(0), self.n_rows)
         keys, absent, _ = columns.user_keys(self.arrow[name], name)
         return np.where(absent, -1, keys & np.int64(2**63 - 1))
+
+
+def end_to_end(parts: Sequence[Array]) -> Array:
+    """Join columns; where all are constant and equal, without memory of its own."""
+    filled = [part for part in parts if part.shape[-1]] or parts[:1]
+    if len(filled) == 1:
+        return filled[0]
+    if all(part.strides == (0,) for part in filled):
+        constants = {part[0] for part in filled}
+        if len(constants) == 1:
+            return np.broadcast_to(constants.pop(), sum(map(len, filled)))
+    return np.concatenate(filled, axis=-1)
+
+
+def _ordered_bits(values: Array) -> IntArray:
+    """Return integers that are ordered as the numbers are."""
+    if values.dtype.kind == "i":
+        return values.astype(np.int64)
+    if values.dtype.kind == "u":
+        return (values.astype(np.uint64) ^ np.uint64(2**63)).view(np.int64)
+    bits = (values.astype(np.float64) + 0.0).view(np.int64)
+    return np.where(bits < 0, bits ^ np.int64(2**63 - 1), bits)
 
 
 def _joined(parts: list[Coded]) -> Coded:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields
-from typing import ClassVar, Literal
+from functools import partial
+from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 from zlib import crc32
 
 import numpy as np
@@ -16,9 +17,11 @@ from attribution.journeys import Journeys
 from attribution.results import Attribution
 from attribution.segments import sum_by
 from attribution.statistics import ChannelCredit, Statistic
+from attribution.sums import add_up
 
 Outcome = Literal["conversions", "value"]
 Kind = Literal["rule", "data"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +104,14 @@ class Model(ABC):
     def solve(self, statistic: Statistic) -> Attribution:
         """Return the credit per channel from a statistic of any size."""
 
-    def attribute(self, journeys: Journeys | Iterable[Journeys]) -> Attribution:
+    def attribute(self, journeys: Journeys | Iterable[Journeys] | Partitioned) -> Attribution:
         """Return the credit per channel.
 
         Parameters
         ----------
         journeys
-            Journeys, or an iterable of disjoint parts of them that is read once.
+            Journeys, an iterable of disjoint parts of them that is read once, or what an engine
+            has scanned.
 
         Raises
         ------
@@ -143,7 +147,9 @@ class Model(ABC):
         """
 
 
-def summarize_parts(model: Model, journeys: Journeys | Iterable[Journeys]) -> Statistic:
+def summarize_parts(
+    model: Model, journeys: Journeys | Iterable[Journeys] | Partitioned
+) -> Statistic:
     """Return the statistic of journeys, or of an iterable of disjoint parts of them.
 
     Raises
@@ -151,14 +157,12 @@ def summarize_parts(model: Model, journeys: Journeys | Iterable[Journeys]) -> St
     InputError
         If the journeys lack what the model needs, or there is no part.
     """
-    total: Statistic | None = None
-    for part in parts_of(journeys):
+
+    def summarize(part: Journeys) -> Statistic:
         model.require(part)
-        statistic = model.summarize(part)
-        total = statistic if total is None else total + statistic
-    if total is None:
-        raise InputError("There are no journeys: the iterable is empty.")
-    return total
+        return model.summarize(part)
+
+    return sum_over(journeys, summarize)
 
 
 def _short(option: object) -> str:
@@ -168,6 +172,33 @@ def _short(option: object) -> str:
     if isinstance(option, tuple):
         return f"table of {len(option)} #{crc32(repr(option).encode()):08x}"
     return repr(option)
+
+
+@runtime_checkable
+class Partitioned(Protocol):
+    """Journeys that lie elsewhere, in partitions by user: on disk or on other machines."""
+
+    def sum_of(self, function: Callable[[Journeys], T]) -> T:
+        """Return the sum of an additive function of the journeys of each partition."""
+
+
+def sum_over(
+    journeys: Journeys | Iterable[Journeys] | Partitioned, function: Callable[[Journeys], T]
+) -> T:
+    """Return the sum of an additive function of the parts of journeys, wherever they lie.
+
+    Raises
+    ------
+    InputError
+        If there is no part.
+    """
+    if isinstance(journeys, Partitioned):
+        whole: T = journeys.sum_of(partial(sum_over, function=function))
+        return whole
+    total: T | None = add_up(map(function, parts_of(journeys)))
+    if total is None:
+        raise InputError("There are no journeys: the iterable is empty.")
+    return total
 
 
 def parts_of(journeys: Journeys | Iterable[Journeys]) -> Iterable[Journeys]:

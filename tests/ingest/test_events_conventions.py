@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from attribution import AttributionWarning, InputError, Journeys
-from attribution.ingest import events
+from attribution.ingest import events, identity
 
 DAY = 86_400_000_000
 COLUMNS = ["user_id", "timestamp", "channel", "converted"]
@@ -898,7 +898,13 @@ def test_ordered_categories_order_touches_of_one_instant() -> None:
 def test_every_count_of_the_audit_has_a_meaning() -> None:
     from attribution.audit import MEANING
 
-    source = "".join(file.read_text() for file in Path(events.__file__).parent.glob("*.py"))
-    keys = set(re.findall(r'audit\["(\w+)"\]', source))
-    assert "conversions_read" in keys
-    assert keys <= set(MEANING)
+    def keys(file: Path) -> set[str]:
+        return set(re.findall(r'audit\["(\w+)"\]', file.read_text()))
+
+    files = set(Path(events.__file__).parent.glob("*.py"))
+    own = Path(identity.__file__)  # has an audit of its own
+    found = set.union(*(keys(file) for file in files - {own}))
+    assert "conversions_read" in found
+    assert found <= set(MEANING)
+    documented = set(re.findall(r"- (\w+):", identity.Identity.__doc__ or ""))
+    assert keys(own) == documented

@@ -1,0 +1,137 @@
+"""The events of open journeys as a file of their own: personal data, kept apart from statistics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from attribution.arrays import Array, BoolArray, IntArray
+from attribution.errors import InputError
+from attribution.ingest import columns
+from attribution.ingest.log import Facts, Log
+from attribution.ingest.reading import Table
+
+SCHEMA = 1
+KEY = b"attribution.open"
+PLAIN = ("user", "time", "count", "value", "session", "window")
+
+
+def open_table(log: Log) -> pa.Table:
+    """Return the events of a log as an Arrow table: touches first, names instead of codes."""
+    facts = log.facts
+    return pa.concat_tables(
+        [
+            _table(log.touches, facts.channels, facts.order_labels, False),
+            _table(log.conversions, facts.types or (), None, True),
+        ]
+    ).replace_schema_metadata(
+        {
+            KEY: json.dumps(
+                {
+                    "schema": SCHEMA,
+                    "hashed": facts.hashed,
+                    "aware": facts.aware,
+                    "types": facts.types is not None,
+                    "order_is_text": facts.order_labels is not None,
+                }
+            )
+        }
+    )
+
+
+def _table(
+    table: Table, names: tuple[str, ...], order_labels: tuple[str, ...] | None, converts: bool
+) -> pa.Table:
+    arrays: dict[str, pa.Array] = {
+        name: pa.array(np.ascontiguousarray(getattr(table, name))) for name in PLAIN
+    }
+    arrays["count"] = arrays["count"].cast(pa.float64())
+    arrays["value"] = arrays["value"].cast(pa.float64())
+    arrays["converts"] = pa.array(np.full(len(table.user), converts))
+    arrays["name"] = _named(table.code, names)
+    arrays["order"] = pa.array(np.ascontiguousarray(table.order))
+    arrays["order_label"] = _named(table.order, order_labels or ())
+    return pa.table(arrays)
+
+
+def _named(codes: Array, names: tuple[str, ...]) -> pa.Array:
+    """Return the name of each code; null where there is none."""
+    if not names:
+        return pa.nulls(len(codes), pa.string())
+    absent = pa.array(codes < 0)
+    index = pa.array(np.maximum(codes, 0).astype(np.int32))
+    return pc.if_else(
+        absent, pa.scalar(None, pa.string()), pa.array(map(str, names), pa.string()).take(index)
+    )
+
+
+def read_open(path: Path) -> Iterator[tuple[pa.Table, dict[str, bool]]]:
+    """Yield the events of an open file in parts of bounded size, with what they share.
+
+    Raises
+    ------
+    InputError
+        If it is no such file, or of a newer schema.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowException as error:
+        raise InputError(f"{str(path)!r} cannot be read: {str(error).splitlines()[0]}") from None
+    with file:
+        about = json.loads((file.schema_arrow.metadata or {}).get(KEY, b"{}"))
+        if about.get("schema") != SCHEMA:
+            raise InputError(
+                f"{str(path)!r} holds no open journeys of schema {SCHEMA}, but of "
+                f"{about.get('schema')!r}. Hint: upgrade the library, or restore the file."
+            )
+        for record in file.iter_batches(1_000_000):
+            yield pa.Table.from_batches([record]), about
+
+
+def log_of(table: pa.Table, about: dict[str, bool]) -> Log:
+    """Return a part of an open file as touches and conversions."""
+    converts = np.asarray(table["converts"].to_numpy())
+    order = columns.label_codes(table["order_label"])
+    names = {
+        kind: columns.label_codes(table["name"].filter(pa.array(mask)))
+        for kind, mask in (("touch", ~converts), ("conversion", converts))
+    }
+
+    def part(mask: BoolArray, code: IntArray, ranks: IntArray) -> Table:
+        plain = {name: table[name].to_numpy()[mask] for name in PLAIN}
+        nothing = np.zeros((0, int(mask.sum())), dtype=np.int32)
+        return Table(code=code, order=ranks, attributes=nothing, **plain)
+
+    given = order.codes.astype(np.int64) if about["order_is_text"] else table["order"].to_numpy()
+    touches = part(~converts, names["touch"].codes, given[~converts])
+    conversions = part(
+        converts,
+        names["conversion"].codes if about["types"] else np.zeros(int(converts.sum()), np.int32),
+        np.zeros(int(converts.sum()), dtype=np.int64),
+    )
+    times = table["time"].to_numpy()
+    return Log(
+        touches,
+        conversions,
+        Facts(
+            source="the open journeys",
+            n_touches=len(touches.user),
+            n_conversions=len(conversions.user),
+            first=int(times.min()) if len(times) else None,
+            last=int(times.max()) if len(times) else None,
+            channels=names["touch"].labels,
+            types=names["conversion"].labels if about["types"] else None,
+            order_labels=order.labels if about["order_is_text"] else None,
+            attributes={},
+            hashed=about["hashed"],
+            aware=about["aware"],
+            audit={},
+        ),
+    )
