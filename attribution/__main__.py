@@ -40,8 +40,15 @@ EVENT_OPTIONS = {
     "report-from": "keep journeys that end at or after this moment",
     "report-until": "keep journeys that end before this moment",
     "observed-until": "end of the log (default: the last event)",
+    "conversion-types": "all types of conversion, joined by commas (with --state)",
     "channel-missing": "touches without channel: raise, direct or drop (default raise)",
     "on-invalid": "bad rows: raise or drop (default raise)",
+}
+STATE_OPTIONS = {
+    "memory-limit": "read FILE through DuckDB within this memory, such as 2GB (the default is 1GB "
+    "for globs and for files that do not fit into half of this machine's)",
+    "state": "add the events to the statistics in this file (made by the first run) and show what "
+    "is known then; without FILE, just show it",
 }
 EVENT_SWITCHES = {
     "reuse-touches": "let conversions share touches",
@@ -52,6 +59,17 @@ PATH_COLUMNS = {
     "conversions": "journeys that converted (default conversions)",
     "nulls": "journeys that did not convert",
 }
+
+EXPANSION = 15  # memory for the journeys of a compressed file, over its size
+
+
+def _key(name: str) -> str:
+    return name.replace("-", "_")
+
+
+EVENTS = {_key(n) for n in (*EVENT_COLUMNS, *EVENT_OPTIONS, *EVENT_SWITCHES, *STATE_OPTIONS)}
+EVENTS |= {"conversion_events", "only_type"}
+PATHS = {_key(n) for n in PATH_COLUMNS} | {"separator", "empty"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,7 +101,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         argument_default=argparse.SUPPRESS,
     )
-    command.add_argument("file", nargs="?", metavar="FILE", help="CSV, Parquet or JSON lines")
+    command.add_argument(
+        "file", nargs="?", metavar="FILE", help="CSV, Parquet or JSON lines; for events also a glob"
+    )
     kind = command.add_mutually_exclusive_group()
     kind.add_argument("--events", action="store_true", help="FILE has one row per event")
     kind.add_argument("--paths", action="store_true", help="FILE has one row per path")
@@ -96,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
         events.add_argument(f"--{name}", metavar="X", help=text)
     for name, text in EVENT_SWITCHES.items():
         events.add_argument(f"--{name}", action="store_true", help=text)
+    for name, text in STATE_OPTIONS.items():
+        events.add_argument(f"--{name}", metavar="X", help=text)
     events.add_argument("--only-type", metavar="TYPE", help="journeys towards this conversion type")
     paths = command.add_argument_group("columns and options of paths")
     for name, text in PATH_COLUMNS.items():
@@ -120,46 +142,103 @@ def _parser() -> argparse.ArgumentParser:
 def _compare(options: argparse.Namespace) -> Comparison:
     """Build journeys from the file, or from the sample, and compare."""
     given = vars(options)
+    models = _listed(given["models"])
     exclude = _listed(given["exclude"]) if "exclude" in given else None
-    return compare(_journeys(given), models=_listed(given["models"]), exclude=exclude)
-
-
-def _journeys(given: Mapping[str, Any]) -> Journeys:
-    """Read journeys as the options say."""
-    events = {_key(n) for n in (*EVENT_COLUMNS, *EVENT_OPTIONS, *EVENT_SWITCHES)}
-    events |= {"conversion_events", "only_type"}
-    paths = {_key(n) for n in PATH_COLUMNS} | {"separator", "empty"}
     if "file" not in given:
-        unused = sorted((events | paths | {"events", "paths", "value"}) & set(given))
-        if unused:
-            raise InputError(f"--{unused[0].replace('_', '-')} needs a FILE.")
-        return sample()
+        return _without_file(given, models, exclude)
+    chosen = _chosen(given)
+    if "paths" in given:
+        table = read_table(given["file"], text=[given.get("path", "path")])
+        return compare(Journeys.from_paths(table, **chosen), models, exclude)
+    return _compare_events(given["file"], chosen, models, exclude)
+
+
+def _without_file(
+    given: Mapping[str, Any], models: list[str], exclude: list[str] | None
+) -> Comparison:
+    """Compare on the sample, or as of the last update of a state."""
+    unused = sorted((EVENTS | PATHS | {"events", "paths", "value"}) & set(given) - {"state"})
+    if unused:
+        raise InputError(f"--{unused[0].replace('_', '-')} needs a FILE.")
+    if "state" not in given:
+        return compare(sample(), models, exclude)
+    from attribution import daily
+
+    return daily.load(given["state"]).compare()
+
+
+def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that go with the kind of file, after checking that all do."""
     if "events" not in given and "paths" not in given:
         raise InputError("Say what FILE holds: --events (a row per event) or --paths (per path).")
-    allowed, other = (events, paths) if "events" in given else (paths, events)
+    allowed, other = (EVENTS, PATHS) if "events" in given else (PATHS, EVENTS)
     for name in sorted(other & set(given)):
         kind = "--paths" if "events" in given else "--events"
         raise InputError(f"--{name.replace('_', '-')} goes with {kind}.")
     chosen = {name: given[name] for name in sorted((allowed | {"value"}) & set(given))}
-    if "paths" in given:
-        table = read_table(given["file"], text=[given.get("path", "path")])
-        return Journeys.from_paths(table, **chosen)
-    return _from_events(given["file"], chosen)
-
-
-def _from_events(file: str, chosen: dict[str, Any]) -> Journeys:
-    """Read an event log, and perhaps a table of conversions."""
-    only_type = chosen.pop("only_type", None)
     if "channel" in chosen:
         chosen["channel"] = _listed(chosen["channel"])
     if "lookback" in chosen:
         chosen["lookback"] = _lookback(chosen["lookback"])
+    if "conversion_types" in chosen:
+        chosen["conversion_types"] = _listed(chosen["conversion_types"])
+    return chosen
+
+
+def _compare_events(
+    file: str, chosen: dict[str, Any], models: list[str], exclude: list[str] | None
+) -> Comparison:
+    """Compare on an event log: in memory, through DuckDB, or as the update of a state."""
+    if "state" in chosen:
+        return _update(file, chosen, models, exclude)
+    only_type = chosen.pop("only_type", None)
+    limit = chosen.pop("memory_limit", None)
+    if limit is None and not larger_than_memory(file):
+        journeys = _in_memory(file, chosen)
+        return compare(
+            journeys if only_type is None else journeys.of_type(only_type), models, exclude
+        )
+    from attribution.engines import duckdb
+
+    with duckdb.scan(file, memory_limit=limit or "1GB", **chosen) as stream:
+        if only_type is None:
+            return compare(stream, models, exclude)
+        return compare((part.of_type(only_type) for part in stream), models, exclude)
+
+
+def _update(
+    file: str, chosen: dict[str, Any], models: list[str], exclude: list[str] | None
+) -> Comparison:
+    """Add the events of a file to a state."""
+    from attribution import daily
+
+    if "observed_until" not in chosen:
+        raise InputError(
+            "--state needs --observed-until: up to when the events are complete. "
+            "Hint: --observed-until 2025-01-31."
+        )
+    state = chosen.pop("state")
+    return daily.update(state, file, models=models, exclude=exclude, **chosen).compare()
+
+
+def larger_than_memory(file: str) -> bool:
+    """Tell whether a file must be read in parts: it is a glob, or would take half the memory."""
+    if not Path(file).is_file():
+        return any(sign in file for sign in "*?[")
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # Windows does not say
+        return False
+    return Path(file).stat().st_size * EXPANSION > memory / 2
+
+
+def _in_memory(file: str, chosen: dict[str, Any]) -> Journeys:
+    """Read an event log, and perhaps a table of conversions."""
     ids = [chosen.get("user", "user_id"), *chosen.get("channel", ["channel"])]
     ids += [chosen[name] for name in ("conversion_id", "session") if name in chosen]
     if "conversion_events" in chosen:
         chosen["conversion_events"] = read_table(chosen["conversion_events"], text=ids)
-    journeys = Journeys.from_events(read_table(file, text=ids), **chosen)
-    return journeys if only_type is None else journeys.of_type(only_type)
+    return Journeys.from_events(read_table(file, text=ids), **chosen)
 
 
 def _lookback(text: str) -> str | dict[str, str] | None:
@@ -256,10 +335,6 @@ def _table(comparison: Comparison, of: Any, share: bool) -> str:
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
-
-
-def _key(name: str) -> str:
-    return name.replace("-", "_")
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

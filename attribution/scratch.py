@@ -87,7 +87,8 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 class Scratch:
     """A folder for spill files; it goes when closed, collected, or when the process ends.
 
-    Folders whose owner was killed are removed when the next one is made in the same place.
+    Folders whose owner was killed are removed when the next one is made in the same place. The
+    lock is a file beside the folder and there before it, so nobody sees a folder without owner.
 
     Parameters
     ----------
@@ -98,19 +99,30 @@ class Scratch:
     ----------
     path
         The folder.
+
+    Raises
+    ------
+    InputError
+        If there is no such place.
+    StorageError
+        If its disk is full.
     """
 
     def __init__(self, parent: str | Path | None = None) -> None:
         place = Path(tempfile.gettempdir() if parent is None else parent)
         if not place.is_dir():
-            raise InputError(f"There is no folder {str(place)!r} to spill to. Hint: make it first.")
+            raise InputError(
+                f"There is no folder spill_folder={str(place)!r}. Hint: make it first, or name one "
+                "on a disk with room."
+            )
         place = place.absolute()
         for lock_file in place.glob(f"{PREFIX}*.lock"):
             _remove_unless_owned(lock_file, lock_file.with_suffix(""))
-        lock = _owned_file(place, PREFIX, ".lock", 0o600)
-        self.path = Path(lock.name).with_suffix("")
-        self._finalizer = weakref.finalize(self, _clean, self.path, lock, os.getpid())
-        self.path.mkdir(mode=0o700)
+        with disk_errors(place, "give spill_folder= a folder on another disk"):
+            lock = _owned_file(place, PREFIX, ".lock", 0o600)
+            self.path = Path(lock.name).with_suffix("")
+            self._finalizer = weakref.finalize(self, _clean, self.path, lock, os.getpid())
+            self.path.mkdir(mode=0o700)
 
     def close(self) -> None:
         """Remove the folder and all that is in it."""
@@ -172,6 +184,6 @@ def _remove_unless_owned(path: Path, folder: Path | None = None) -> None:
             return
         with FileIO(str(path), "r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+            if folder is not None and folder.exists():
+                shutil.rmtree(folder)
             path.unlink()

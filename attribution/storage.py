@@ -94,7 +94,7 @@ def save_statistics(
             partial,
             COLUMNS,
             compression="zstd",
-            use_dictionary=False,  # would take all NaN for one
+            use_dictionary=False,  # of numbers that hardly repeat: larger, and slow to write
             write_page_checksum=True,
         ) as file,
     ):
@@ -148,7 +148,7 @@ def load_with_extra(path: str | Path) -> tuple[dict[str, Statistic], dict[str, A
         for i, (name, array_name) in enumerate(names):
             arrays[name][array_name] = _array(table, i)
         found = {name: _restored(d, arrays[name]) for name, d in about["statistics"].items()}
-    return found, about["extra"]
+        return found, about["extra"]
 
 
 @contextmanager

@@ -148,6 +148,8 @@ class Kept:
 
     def open_logs(self, identity: Identity | None = None) -> Iterator[Log]:
         """Yield the events of open journeys."""
+        if not self.about["n_open_events"]:
+            return
         for table, about in read_open(self.path.with_name(self.about["open_file"])):
             log = log_of(table, about)
             if identity is not None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 SMALLEST = 100_000_000
 BYTES_PER_ROW = 128  # of a batch while it is read
-LARGEST_BATCH = 2**19
+SMALLEST_BATCH, LARGEST_BATCH = 2**14, 2**19
 KINDS = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     **dict.fromkeys((".csv", ".tsv", ".txt"), "csv"),
@@ -141,7 +141,7 @@ def tables_of(
     folder = str(store.scratch.path / "duckdb")
     settings: dict[str, Any] = {"memory_limit": f"{memory // 2}B", "temp_directory": folder}
     own = duckdb.connect(config=settings) if connection is None else None
-    batch = min(LARGEST_BATCH, memory // 8 // BYTES_PER_ROW)
+    batch = max(SMALLEST_BATCH, min(LARGEST_BATCH, memory // 8 // BYTES_PER_ROW))
     try:
         used = connection if own is None else own
         assert used is not None
@@ -245,6 +245,8 @@ def _is_table(name: str, connection: DuckDBPyConnection) -> bool:
 def _files(source: Any, connection: DuckDBPyConnection) -> list[str]:
     """Return the files that a path, a glob or a list of them stands for, sorted."""
     found: list[str] = []
+    if isinstance(source, list | tuple) and not source:
+        raise InputError("source names no file: the list is empty.")
     for pattern in source if isinstance(source, list | tuple) else [source]:
         rows = connection.execute("SELECT file FROM glob(?)", [str(pattern)]).fetchall()
         if not rows:

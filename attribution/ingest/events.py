@@ -84,9 +84,7 @@ class Context:
                 "No touch and no conversion is left to build journeys from. Hint: look at "
                 "observed_until, on_invalid and channel_missing."
             )
-        types = facts.types
-        if types is not None:
-            types = spec.conversion_types or types
+        types = spec.conversion_types or facts.types
         observed = facts.last if spec.observed_until is None else spec.observed_until
         options = Options(
             inactivity=spec.inactivity or spec.longest_lookback or int(FOREVER),

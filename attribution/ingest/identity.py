@@ -7,7 +7,8 @@ so components that are too large are left apart and reported.
 
 The key of a person is the smallest id key in the component, itself an id of that person. Edges
 grow day by day, so a newer identity applied to the keys an older one gave finds the same people
-as if it had been applied to the ids.
+as if it had been applied to the ids. Rows of edges and accounts must stay for that: what an older
+identity joined, a newer one cannot take apart.
 """
 
 from __future__ import annotations

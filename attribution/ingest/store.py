@@ -58,7 +58,7 @@ class SortedTable:
         for name, column in self.columns.items():
             if isinstance(column, np.ndarray) and column.strides != (0,):
                 places = []
-                for line in column.reshape(-1, column.shape[-1]):
+                for line in column if column.ndim == 2 else [column]:
                     line = np.ascontiguousarray(line)
                     places.append(Spilled(file.tell(), line.dtype, len(line)))
                     _write(file, line)

@@ -425,6 +425,12 @@ def test_keys_of_a_person_that_grew_too_large_stay_what_they_are() -> None:
     assert people.tolist() == [1, 1, 3]
 
 
+def test_what_an_older_identity_joined_a_newer_one_does_not_take_apart() -> None:
+    older = build([(5, 6), (9, None)], [(9, "x"), (5, "x")])
+    newer = build([(5, 6), (9, None)])
+    assert newer.apply(older.apply(np.array([5, 6, 9]))[0])[0].tolist() == [5, 5, 5]
+
+
 # --- apply ----------------------------------------------------------------------------
 
 
