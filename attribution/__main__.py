@@ -203,7 +203,7 @@ def _compare_events(
     with duckdb.scan(file, memory_limit=limit or "1GB", **chosen) as stream:
         if only_type is None:
             return compare(stream, models, exclude)
-        return compare((part.of_type(only_type) for part in stream), models, exclude)
+        return compare(stream.map(lambda part: part.of_type(only_type)), models, exclude)
 
 
 def _update(

@@ -232,3 +232,86 @@ def test_paths_without_touches_can_stay_unattributed(tmp_path, capsys):
     arguments = ["compare", str(file), "--paths", "--nulls", "nulls", "--value", "value"]
     assert main([*arguments, "--empty", "unattributed", "--exclude", "time_decay"]) == 0
     assert "1,893 in all, of which 284 without any touch" in capsys.readouterr().out
+
+
+@pytest.fixture
+def months(tmp_path):
+    """The events in one file each of CSV, by day; with a glob for all of them."""
+    folder = tmp_path / "months"
+    folder.mkdir()
+    for i, (_, rows) in enumerate(EVENTS.groupby(EVENTS["when"].dt.date)):
+        rows.to_csv(folder / f"log-{i}.csv", index=False)
+    return folder
+
+
+def test_a_glob_of_files_is_read_through_duckdb(months, events_file, capsys):
+    options = ["--events", *COLUMNS, "--format", "csv"]
+    assert main(["compare", events_file, *options]) == 0
+    wanted = frame_of(capsys)
+    assert main(["compare", str(months / "*.csv"), *options]) == 0
+    pd.testing.assert_frame_equal(frame_of(capsys), wanted)
+    assert main(["compare", events_file, *options, "--memory-limit", "200MB"]) == 0
+    pd.testing.assert_frame_equal(frame_of(capsys), wanted)
+
+
+def test_a_file_that_would_take_half_the_memory_is_read_in_parts(events_file, capsys, monkeypatch):
+    from attribution import __main__ as program
+    from attribution.engines import duckdb
+
+    scanned = []
+    scan = duckdb.scan
+    monkeypatch.setattr(duckdb, "scan", lambda *a, **k: scanned.append(k) or scan(*a, **k))
+    assert not program.larger_than_memory(events_file)
+    assert main(["compare", events_file, "--events", *COLUMNS]) == 0
+    assert scanned == []
+    monkeypatch.setattr(program, "EXPANSION", 10**12)
+    assert main(["compare", events_file, "--events", *COLUMNS, "--only-type", "x"]) == 2
+    assert "no conversion types" in capsys.readouterr().err
+    assert main(["compare", events_file, "--events", *COLUMNS]) == 0
+    assert [call["memory_limit"] for call in scanned] == ["1GB", "1GB"]
+
+
+def test_only_one_type_of_a_glob(months, capsys):
+    options = [*COLUMNS, "--conversion-type", "source", "--format", "csv", "--only-type"]
+    assert main(["compare", str(months / "*.csv"), "--events", *options, "mail"]) == 0
+    assert frame_of(capsys)["last_click"].to_dict() == {"mail": 1.0, "search": 0.0}
+    assert main(["compare", str(months / "*.csv"), "--events", *options, "post"]) == 2
+    assert "No conversion type 'post'" in capsys.readouterr().err
+
+
+def test_a_state_is_updated_day_by_day_and_shown(months, events_file, tmp_path, capsys):
+    options = ["--events", *COLUMNS, "--format", "csv", "--exclude", "markov"]
+    whole = [*options, "--observed-until", "2025-03-10"]
+    assert main(["compare", events_file, *whole]) == 0
+    wanted = frame_of(capsys)
+    state = str(tmp_path / "state.parquet")
+    for i, day in enumerate(["2025-03-02", "2025-03-03", "2025-03-10"]):
+        update = ["compare", str(months / f"log-{i}.csv"), *options, "--state", state]
+        assert main([*update, "--observed-until", day]) == 0
+        last = frame_of(capsys)
+    pd.testing.assert_frame_equal(last, wanted, rtol=1e-11)
+    assert main(["compare", "--state", state, "--format", "csv"]) == 0
+    pd.testing.assert_frame_equal(frame_of(capsys), wanted, rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{file}", "--events", "--state", "s.parquet"], "--state needs --observed-until"),
+        (["{file}", "--paths", "--state", "s.parquet"], "--state goes with --events"),
+        (["--state", "nowhere.parquet"], "no file 'nowhere.parquet'"),
+        (["--state", "x", "--lookback", "1D"], "--lookback needs a FILE"),
+        (["nowhere/*.csv", "--events"], "no file 'nowhere/*.csv'"),
+        (["{file}", "--events", "--memory-limit", "1kB"], "least that a scan needs"),
+    ],
+)
+def test_states_and_limits_that_do_not_fit_end_with_one_line(
+    arguments, message, events_file, capsys
+):
+    given = [each.format(file=events_file) for each in arguments]
+    assert main(["compare", *given]) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert said.out == ""

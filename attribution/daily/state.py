@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from attribution.ingest.reading import Table
 from attribution.ingest.store import EventStore, Run
 from attribution.ingest.stream import PARTITION
 from attribution.journeys import Journeys
-from attribution.merging import require_same_origin
 from attribution.models.base import Model, sum_over
 from attribution.progress import progress
 from attribution.results import Comparison
@@ -38,6 +36,7 @@ from attribution.threads import ahead
 if TYPE_CHECKING:
     from attribution.ingest.identity import Identity
 
+SAME = ("channel", "channel_missing", "order", "session", "touch_type")  # beside journey options
 MEMORY = 250_000_000  # of open journeys while they are read
 
 
@@ -137,12 +136,13 @@ class Kept:
                 f"{name} holds journeys towards {self.about['only_type']!r}, not {only_type!r}."
             )
         if self.spec is not None:
-            kept = SimpleNamespace(spec=self.spec, transforms=())
-            given = SimpleNamespace(spec=spec, transforms=())
-            try:
-                require_same_origin([kept, given])
-            except InputError as error:
-                raise InputError(f"{name} has other options. {error}") from None
+            for option in (*spec.journey_options, *SAME):
+                kept, given = getattr(self.spec, option), getattr(spec, option)
+                if kept != given:
+                    raise InputError(
+                        f"{name} was begun with {option}={kept!r}, not {given!r}. Hint: the same "
+                        "options at every update, or a new state."
+                    )
             if (self.spec.value is None) != (spec.value is None):
                 raise InputError(f"{name} was begun {'without' if spec.value else 'with'} value=.")
 
@@ -310,6 +310,7 @@ def _new_open_file(path: Path) -> Iterator[tuple[str, Callable[[Log], int]]]:
     number = max(known, default=0) + 1
     name = f"{path.stem}.open-{number}.parquet"
     with written_whole(path.with_name(name)) as file:
+        file.chmod(0o600)
         writer: pq.ParquetWriter | None = None
 
         def write(log: Log) -> int:

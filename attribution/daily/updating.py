@@ -96,7 +96,7 @@ def update(
             )
     memory = n_bytes(memory_limit, "memory_limit")
     before = None if kept is None else kept.observed_until
-    store = EventStore(memory // 4)
+    store = EventStore(memory // 8)
     try:
         with _tables(events, conversion_events, spec, store, memory) as tables:
             after = -(2**62) if before is None else before

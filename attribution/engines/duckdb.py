@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from attribution.ingest.identity import Identity
 
 SMALLEST = 100_000_000
-BYTES_PER_ROW = 128  # of a batch while it is read
-SMALLEST_BATCH, LARGEST_BATCH = 2**14, 2**19
+SMALLEST_BATCH = 2**14  # rows
+STORE_SHARE, DUCKDB_SHARE, ROW_SHARE = 8, 2, 4096  # memory_limit over that of each
 KINDS = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     **dict.fromkeys((".csv", ".tsv", ".txt"), "csv"),
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
 }
-IS_QUERY = re.compile(r"\s*(select|from|with|table|values|pivot|unpivot)\b", re.IGNORECASE)
+IS_QUERY = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
 
 
 def scan(
@@ -80,8 +80,8 @@ def scan(
         About how much memory the scan may take beside Python and its libraries, DuckDB's share
         included: "1GB", or bytes. At least 100 MB. Events that do not fit are spilled.
     spill_folder
-        Where to spill; None: where the system keeps temporary files. Needs about 24 bytes an
-        event, and 12 more for each order, session or attribute column.
+        Where to spill; None: where the system keeps temporary files. A touch takes 20 bytes, a
+        conversion 36; order, session and lookback by type 8 more each, an attribute 4.
     partitions
         Into how many parts to spread the users; by default one per million events.
     identity
@@ -107,7 +107,7 @@ def scan(
     memory = n_bytes(memory_limit, "memory_limit")
     if partitions is not None and partitions < 1:
         raise InputError(f"partitions={partitions!r} is not a positive number.")
-    store = EventStore(memory // 4, spill_folder)
+    store = EventStore(memory // STORE_SHARE, spill_folder)
     try:
         with tables_of(source, conversion_events, spec, store, memory, connection) as tables:
             fill(store, tables, spec, identity)
@@ -139,9 +139,12 @@ def tables_of(
             "needs. Hint: memory_limit='500MB'."
         )
     folder = str(store.scratch.path / "duckdb")
-    settings: dict[str, Any] = {"memory_limit": f"{memory // 2}B", "temp_directory": folder}
+    settings: dict[str, Any] = {
+        "memory_limit": f"{memory // DUCKDB_SHARE}B",
+        "temp_directory": folder,
+    }
     own = duckdb.connect(config=settings) if connection is None else None
-    batch = max(SMALLEST_BATCH, min(LARGEST_BATCH, memory // 8 // BYTES_PER_ROW))
+    batch = max(SMALLEST_BATCH, memory // ROW_SHARE)
     try:
         used = connection if own is None else own
         assert used is not None

@@ -300,8 +300,9 @@ def begun(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"lookback": "4D"}, "has other options. .*lookback is 259200000000 and 345600000000"),
+        ({"lookback": "4D"}, "begun with lookback=259200000000, not 345600000000"),
         ({"models": ["linear"]}, "holds the models linear, markov, not linear"),
+        ({"channel": ["channel", "user_id"]}, r"begun with channel=\('channel',\), not"),
         ({"value": None}, "was begun with value="),
         ({"only_type": "x", "conversion_type": "t", "conversion_types": ["x"]}, "towards None"),
         ({"observed_until": BEGIN + 9 * DAY}, "is not after that of .*2025-01-10T00:00:00"),
