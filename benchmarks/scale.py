@@ -5,7 +5,7 @@ out-of-core run must do; the peer is SQL in DuckDB that builds the converting jo
 first-click, last-click and linear credit. One run prints a markdown table: seconds, ratios, the
 cost of a touch and the peak memory of each process.
 
-    python benchmarks/scale.py [--touches 1000000 ...] [--repeats 5] [--memory-limit 1GB]
+    python benchmarks/scale.py [--touches 1000000 ...] [--repeats 5] [--folder FOLDER]
 """
 
 from __future__ import annotations
@@ -120,7 +120,10 @@ class Attribution:
 
     def run(self) -> Any:
         """Go from the file to the two tables."""
-        with self.engine.scan(self.file, value="value", memory_limit=MEMORY) as journeys:
+        folder = Path(self.file).parent
+        with self.engine.scan(
+            self.file, value="value", memory_limit=MEMORY, spill_folder=folder
+        ) as journeys:
             comparison = self.attribution.compare(journeys)
         return comparison.to_frame(of="conversions"), comparison.to_frame(of="value")
 

@@ -15,7 +15,7 @@ import numpy as np
 from attribution.arrays import BoolArray, IntArray
 from attribution.ingest.cutting import FOREVER, Options, changes
 from attribution.ingest.events import Block
-from attribution.ingest.reading import Table
+from attribution.ingest.table import Table
 from attribution.segments import group, offsets_of
 
 

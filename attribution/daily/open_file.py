@@ -14,7 +14,7 @@ from attribution.arrays import Array, BoolArray, IntArray
 from attribution.errors import InputError
 from attribution.ingest import columns
 from attribution.ingest.log import Facts, Log
-from attribution.ingest.reading import Table
+from attribution.ingest.table import Table
 
 SCHEMA = 1
 KEY = b"attribution.open"

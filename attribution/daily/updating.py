@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attribution.compare import choose
-from attribution.daily.state import Cutter, Kept, State, added, write_state
+from attribution.daily.cutter import Cutter
+from attribution.daily.state import Kept, State, added, write_state
 from attribution.durations import Moment
 from attribution.errors import InputError, warn
 from attribution.ingest.batches import Batches, fill, in_memory

@@ -38,10 +38,10 @@ from attribution.ingest import columns
 from attribution.ingest.batches import Batches, wanted
 from attribution.ingest.events import Context
 from attribution.ingest.log import Facts, repeated_conversions
-from attribution.ingest.reading import Source
 from attribution.ingest.repeats import RepeatedConversions
 from attribution.ingest.store import EventStore, Run
 from attribution.ingest.stream import PARTITION, Counted, count_partitions
+from attribution.ingest.table import Source
 from attribution.journeys import Journeys
 from attribution.sizes import Size, n_bytes
 from attribution.spec import EventSpec

@@ -13,9 +13,9 @@ from attribution.arrays import IntArray
 from attribution.errors import InputError
 from attribution.ingest import columns
 from attribution.ingest.log import Log, read_conversions, read_events, repeated_conversions
-from attribution.ingest.reading import Source
 from attribution.ingest.repeats import RepeatedConversions
 from attribution.ingest.store import EventStore, Run
+from attribution.ingest.table import Source
 from attribution.spec import EventSpec
 from attribution.threads import ahead
 

@@ -35,7 +35,7 @@ from attribution.ingest.cutting import (
     sort_events,
 )
 from attribution.ingest.log import Facts, read_log
-from attribution.ingest.reading import Source, Table, end_to_end
+from attribution.ingest.table import Source, Table, end_to_end
 from attribution.journeys import Journeys
 from attribution.progress import progress
 from attribution.segments import offsets_of

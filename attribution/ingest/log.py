@@ -19,10 +19,9 @@ from attribution.ingest.reading import (
     ConversionReader,
     EventReader,
     Reader,
-    Source,
-    Table,
 )
 from attribution.ingest.repeats import RepeatedConversions
+from attribution.ingest.table import Source, Table
 from attribution.spec import EventSpec
 
 Labels = tuple[Any, ...]
@@ -46,10 +45,8 @@ class Facts:
         What the order of simultaneous touches is coded by; None for numbers.
     attributes
         Labels of each attribute; None where the table lacks it.
-    hashed
-        Whether user ids are text.
-    aware
-        Whether times have a zone; None where there is no time to tell.
+    hashed, aware
+        Whether user ids are text, and whether times have a zone; None where there is no event.
     audit
         What was read and dropped.
     """
@@ -63,7 +60,7 @@ class Facts:
     types: tuple[str, ...] | None
     order_labels: Labels | None
     attributes: dict[str, Labels | None]
-    hashed: bool
+    hashed: bool | None
     aware: bool | None
     audit: dict[str, float]
 
@@ -82,7 +79,7 @@ class Facts:
             types=_union(self.types, other.types),
             order_labels=_union(self.order_labels, other.order_labels),
             attributes={k: _union(v, other.attributes[k]) for k, v in self.attributes.items()},
-            hashed=self.hashed,
+            hashed=other.hashed if self.hashed is None else self.hashed,
             aware=other.aware if self.aware is None else self.aware,
             audit={k: self.audit.get(k, 0.0) + other.audit.get(k, 0.0) for k in keys},
         )
@@ -311,8 +308,8 @@ def _log(
         types=types,
         order_labels=order_labels,
         attributes=attributes,
-        hashed=reader.hashed,
-        aware=reader.aware,
+        hashed=reader.hashed if times else None,
+        aware=reader.aware if times else None,
         audit=audit,
     )
     return Log(touches, conversions, facts)
@@ -351,13 +348,13 @@ def _total(column: FloatArray) -> float:
 
 def _refuse_different_kinds(a: Facts, b: Facts) -> None:
     """Refuse ids, times or orders that cannot be compared between two tables."""
-    if a.hashed != b.hashed:
+    if None not in (a.hashed, b.hashed) and a.hashed != b.hashed:
         kinds = ["text" if facts.hashed else "integers" for facts in (a, b)]
         raise InputError(
             f"User ids are {kinds[0]} in {a.source} and {kinds[1]} in {b.source}. "
             "Hint: convert one column to the type of the other."
         )
-    if a.aware is not None and b.aware is not None and a.aware != b.aware:
+    if None not in (a.aware, b.aware) and a.aware != b.aware:
         kinds = ["with" if facts.aware else "without" for facts in (a, b)]
         raise InputError(
             f"Times are {kinds[0]} a zone in {a.source} and {kinds[1]} one in {b.source}. "

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,69 +15,11 @@ from attribution.ingest import columns
 from attribution.ingest.checks import RowFilter
 from attribution.ingest.cutting import FOREVER, pick
 from attribution.ingest.repeats import RepeatedConversions
+from attribution.ingest.table import Source, Table
 from attribution.spec import EventSpec
-
-if TYPE_CHECKING:
-    from attribution.ingest.identity import Identity
 
 MISSING = np.iinfo(np.int64).min  # orders before everything that is there
 REPEATED_HINT = "remove the repeated ones, or on_invalid='drop' keeps the first of each."
-
-
-@dataclass(frozen=True)
-class Table:
-    """Checked columns of touches or of conversions, each of shape (n,).
-
-    `code` is the channel of a touch and the type of a conversion; `attributes` has one row per
-    attribute. Columns that do not apply are constant and take no memory.
-    """
-
-    user: IntArray
-    time: IntArray
-    code: IntArray
-    count: FloatArray
-    value: FloatArray
-    order: IntArray
-    session: IntArray
-    window: IntArray
-    attributes: IntArray
-
-    def take(self, index: Array) -> Table:
-        """Return the rows at an index or mask."""
-        return Table(**{name: pick(column, index) for name, column in vars(self).items()})
-
-    @classmethod
-    def concat(cls, tables: Sequence[Table]) -> Table:
-        """Join tables one after the other."""
-        if len(tables) == 1:
-            return tables[0]
-        names = [field.name for field in fields(cls)]
-        return cls(**{name: end_to_end([getattr(t, name) for t in tables]) for name in names})
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is known of a table beside its columns.
-
-    Attributes
-    ----------
-    name
-        What it is called in messages.
-    first_row
-        Number of its first row, where it is a part of a longer table.
-    identity
-        Which ids are one person.
-    repeated
-        Conversions whose id stands in several rows of the whole log, where the table is a part.
-    after
-        Events up to this moment are late: left out and counted.
-    """
-
-    name: str = "events"
-    first_row: int = 0
-    identity: Identity | None = None
-    repeated: RepeatedConversions | None = None
-    after: int | None = None
 
 
 class Reader:
@@ -118,7 +59,7 @@ class Reader:
         )
         self._labels: dict[str, Coded | None] = {}
         self.joined = np.zeros(0, dtype=bool)
-        if source.identity is not None:
+        if source.identity is not None and self.filter.keep.any():
             source.identity.require_kind(self.hashed)
             self.user, self.joined = source.identity.apply(self.user)
 
@@ -411,18 +352,6 @@ class EventReader(Reader):
             return np.broadcast_to(np.int64(0), self.n_rows)
         keys, absent, _ = columns.user_keys(self.arrow[name], name)
         return np.where(absent, -1, keys & np.int64(2**63 - 1))
-
-
-def end_to_end(parts: Sequence[Array]) -> Array:
-    """Join columns; where all are constant and equal, without memory of its own."""
-    filled = [part for part in parts if part.shape[-1]] or parts[:1]
-    if len(filled) == 1:
-        return filled[0]
-    if all(part.strides == (0,) for part in filled):
-        constants = {part[0] for part in filled}
-        if len(constants) == 1:
-            return np.broadcast_to(constants.pop(), sum(map(len, filled)))
-    return np.concatenate(filled, axis=-1)
 
 
 def _ordered_bits(values: Array) -> IntArray:

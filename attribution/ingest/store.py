@@ -20,7 +20,7 @@ from attribution.arrays import Array, IntArray
 from attribution.ingest.cutting import mixed, pick
 from attribution.ingest.events import BLOCK
 from attribution.ingest.log import Facts, Log
-from attribution.ingest.reading import Table
+from attribution.ingest.table import Table
 from attribution.scratch import Scratch, disk_errors
 from attribution.segments import offsets_of
 
