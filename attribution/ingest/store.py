@@ -2,13 +2,14 @@
 
 Users are spread over buckets by a hash of their key. Each part of the log becomes a *run*: its
 touches and conversions sorted by bucket, so that any range of buckets is one slice of every
-column. A partition is a range of buckets, read from all runs; its blocks are what the kernel cuts.
+column. Runs are spilled together, bucket by bucket, as one. A partition is a range of buckets, read
+from all runs; its blocks are what the kernel cuts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from io import FileIO
 from itertools import pairwise
 from pathlib import Path
@@ -20,11 +21,13 @@ from attribution.arrays import Array, IntArray
 from attribution.ingest.cutting import mixed, pick
 from attribution.ingest.events import BLOCK
 from attribution.ingest.log import Facts, Log
-from attribution.ingest.table import Table
+from attribution.ingest.table import Table, end_to_end
 from attribution.scratch import Scratch, disk_errors
 from attribution.segments import offsets_of
+from attribution.sums import add_up
 
-BUCKET_BITS = 12
+BUCKET_BITS = 10  # of runs
+FINE_BITS = 16  # of a partition, whose blocks are smaller than a bucket where the log is large
 
 
 @dataclass(frozen=True)
@@ -35,17 +38,51 @@ class Spilled:
     dtype: Any
     n_rows: int
 
+    def read(self, file: FileIO, first: int, last: int) -> Array:
+        """Return some rows."""
+        file.seek(self.start + first * self.dtype.itemsize)
+        return np.fromfile(file, dtype=self.dtype, count=last - first)
 
+
+@dataclass(frozen=True)
 class SortedTable:
-    """A table sorted by bucket, its columns in memory or in the file of its run."""
+    """A table sorted by bucket, its columns in memory or in the file of its run.
 
-    def __init__(self, table: Table) -> None:
-        bucket = (mixed(table.user) >> np.uint64(64 - BUCKET_BITS)).astype(np.uint16)
+    Attributes
+    ----------
+    offsets
+        Shape (n_buckets + 1,); rows in the buckets before each.
+    columns
+        By name; a column in a file has one entry per line (attributes have several).
+    """
+
+    offsets: IntArray
+    columns: dict[str, Array | list[Spilled]]
+
+    @classmethod
+    def of(cls, table: Table, bits: int = BUCKET_BITS) -> SortedTable:
+        """Sort a table by the 2**bits buckets of its users."""
+        bucket = (mixed(table.user) >> np.uint64(64 - bits)).astype(np.uint16)
         order = np.argsort(bucket, kind="stable")
-        self.offsets = offsets_of(np.bincount(bucket, minlength=2**BUCKET_BITS))
-        self.columns: dict[str, Array | list[Spilled]] = {
-            name: pick(column, order) for name, column in vars(table).items()
-        }
+        offsets = offsets_of(np.bincount(bucket, minlength=2**bits))
+        return cls(offsets, {name: pick(column, order) for name, column in vars(table).items()})
+
+    @classmethod
+    def spilled(
+        cls, tables: Sequence[Table], offsets: Sequence[IntArray], file: FileIO
+    ) -> SortedTable:
+        """Write sorted tables to a file as one; constant columns stay in memory."""
+        cuts = [each.tolist() for each in offsets]
+        columns: dict[str, Array | list[Spilled]] = {}
+        for field in fields(Table):
+            column = _interleaved([getattr(table, field.name) for table in tables], cuts)
+            if column.strides == (0,):
+                columns[field.name] = column
+            else:
+                lines = column if column.ndim == 2 else [column]
+                columns[field.name] = [_write(file, line) for line in lines]
+        total: IntArray = np.sum(offsets, axis=0)
+        return cls(total, columns)
 
     @property
     def n_bytes(self) -> int:
@@ -53,18 +90,7 @@ class SortedTable:
         arrays = [column for column in self.columns.values() if isinstance(column, np.ndarray)]
         return sum(column.nbytes for column in arrays if column.strides != (0,))
 
-    def spill(self, file: FileIO) -> None:
-        """Append the columns to a file and let go of their memory."""
-        for name, column in self.columns.items():
-            if isinstance(column, np.ndarray) and column.strides != (0,):
-                places = []
-                for line in column if column.ndim == 2 else [column]:
-                    line = np.ascontiguousarray(line)
-                    places.append(Spilled(file.tell(), line.dtype, len(line)))
-                    _write(file, line)
-                self.columns[name] = places
-
-    def rows(self, low: int, high: int, file: FileIO | None) -> Table:
+    def rows(self, low: int, high: int, file: FileIO | None = None) -> Table:
         """Return the rows of the buckets low .. high - 1."""
         first, last = int(self.offsets[low]), int(self.offsets[high])
 
@@ -72,7 +98,7 @@ class SortedTable:
             if isinstance(column, np.ndarray):
                 return column[..., first:last]
             assert file is not None
-            lines = [_read(file, place, first, last) for place in column]
+            lines = [place.read(file, first, last) for place in column]
             if name == "attributes":
                 return np.stack(lines) if lines else np.zeros((0, last - first), dtype=np.int32)
             return lines[0]
@@ -80,15 +106,31 @@ class SortedTable:
         return Table(**{name: read(name, column) for name, column in self.columns.items()})
 
 
-def _write(file: FileIO, column: Array) -> None:
+def _interleaved(columns: Sequence[Array], cuts: Sequence[list[int]]) -> Array:
+    """Join the same column of sorted tables bucket by bucket."""
+    if all(column.strides == (0,) for column in columns) or len(columns) == 1:
+        joined = end_to_end(columns)
+        if len(columns) == 1 or joined.strides == (0,):
+            return joined
+    n_buckets = len(cuts[0]) - 1
+    return np.concatenate(
+        [
+            column[..., cut[i] : cut[i + 1]]
+            for i in range(n_buckets)
+            for column, cut in zip(columns, cuts, strict=True)
+        ],
+        axis=-1,
+    )
+
+
+def _write(file: FileIO, column: Array) -> Spilled:
+    """Append a column to a file."""
+    column = np.ascontiguousarray(column)
+    place = Spilled(file.tell(), column.dtype, len(column))
     left = column.view(np.uint8).data
     while len(left):
         left = left[file.write(left) :]
-
-
-def _read(file: FileIO, place: Spilled, first: int, last: int) -> Array:
-    file.seek(place.start + first * place.dtype.itemsize)
-    return np.fromfile(file, dtype=place.dtype, count=last - first)
+    return place
 
 
 class Run:
@@ -96,8 +138,27 @@ class Run:
 
     def __init__(self, log: Log) -> None:
         self.facts = log.facts
-        self.touches, self.conversions = SortedTable(log.touches), SortedTable(log.conversions)
+        self.touches, self.conversions = (
+            SortedTable.of(log.touches),
+            SortedTable.of(log.conversions),
+        )
         self.path: Path | None = None
+
+    @classmethod
+    def spilled(cls, runs: Sequence[Run], path: Path) -> Run:
+        """Write runs to a new file as one."""
+        facts: Facts = add_up(run.facts for run in runs)
+        logs = [run.read(0, 2**BUCKET_BITS).aligned(facts) for run in runs]
+        whole = cls.__new__(cls)
+        whole.facts, whole.path = facts, path
+        with open(path, "xb", buffering=0) as file:
+            whole.touches = SortedTable.spilled(
+                [log.touches for log in logs], [run.touches.offsets for run in runs], file
+            )
+            whole.conversions = SortedTable.spilled(
+                [log.conversions for log in logs], [run.conversions.offsets for run in runs], file
+            )
+        return whole
 
     @property
     def n_bytes(self) -> int:
@@ -109,21 +170,15 @@ class Run:
         """Number of events in the buckets before each."""
         return self.touches.offsets + self.conversions.offsets
 
-    def spill(self, path: Path) -> None:
-        """Move the columns to a new file."""
-        with open(path, "xb", buffering=0) as file:
-            self.touches.spill(file)
-            self.conversions.spill(file)
-        self.path = path
-
     def read(self, low: int, high: int) -> Log:
         """Return the events of the buckets low .. high - 1, sorted by bucket."""
+        tables = self.touches, self.conversions
         if self.path is None:
-            tables = [t.rows(low, high, None) for t in (self.touches, self.conversions)]
+            touches, conversions = (table.rows(low, high) for table in tables)
         else:
             with open(self.path, "rb", buffering=0) as file:
-                tables = [t.rows(low, high, file) for t in (self.touches, self.conversions)]
-        return Log(tables[0], tables[1], self.facts)
+                touches, conversions = (table.rows(low, high, file) for table in tables)
+        return Log(touches, conversions, self.facts)
 
 
 class EventStore:
@@ -141,9 +196,8 @@ class EventStore:
         self.scratch = Scratch(folder)
         self.memory = memory
         self.facts: Facts | None = None
-        self._runs: list[Run] = []
-        self._in_memory = 0
-        self._spills = False
+        self._in_memory: list[Run] = []
+        self._on_disk: list[Run] = []
 
     def add(self, run: Run) -> None:
         """Take in one part of the log.
@@ -155,14 +209,16 @@ class EventStore:
         """
         self.facts = run.facts if self.facts is None else self.facts + run.facts
         run.facts = replace(run.facts, audit={})
-        self._runs.append(run)
-        self._in_memory += run.n_bytes
-        if self._in_memory > self.memory:
+        self._in_memory.append(run)
+        if sum(each.n_bytes for each in self._in_memory) > self.memory:
+            path = self.scratch.path / f"run-{len(self._on_disk)}"
             with disk_errors(self.scratch.path, "give spill_folder= a folder on a larger disk"):
-                for number, each in enumerate(self._runs):
-                    if each.path is None:
-                        each.spill(self.scratch.path / f"run-{number}")
-            self._in_memory = 0
+                self._on_disk.append(Run.spilled(self._in_memory, path))
+            self._in_memory.clear()
+
+    @property
+    def _runs(self) -> list[Run]:
+        return self._on_disk + self._in_memory
 
     @property
     def n_events(self) -> int:
@@ -177,15 +233,16 @@ class EventStore:
     def read(self, low: int, high: int, facts: Facts) -> Iterator[tuple[Table, Table]]:
         """Yield the blocks of a range of buckets: touches and conversions coded as in the facts."""
         logs = [run.read(low, high).aligned(facts) for run in self._runs]
-        touches = SortedTable(Table.concat([log.touches for log in logs]))
-        conversions = SortedTable(Table.concat([log.conversions for log in logs]))
+        touches = SortedTable.of(Table.concat([log.touches for log in logs]), FINE_BITS)
+        conversions = SortedTable.of(Table.concat([log.conversions for log in logs]), FINE_BITS)
         del logs
         for start, stop in cut_evenly(touches.offsets + conversions.offsets, BLOCK):
-            yield touches.rows(start, stop, None), conversions.rows(start, stop, None)
+            yield touches.rows(start, stop), conversions.rows(start, stop)
 
     def close(self) -> None:
         """Remove what was spilled."""
-        self._runs.clear()
+        self._in_memory.clear()
+        self._on_disk.clear()
         self.scratch.close()
 
 
