@@ -126,7 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     paths.add_argument("--empty", choices=("raise", "unattributed"), help="paths without channel")
     output = command.add_argument_group("models and output")
     output.add_argument(
-        "--models", metavar="NAMES", default=",".join(DEFAULT_MODELS), help=", ".join(MODELS)
+        "--models",
+        metavar="NAMES",
+        help=f"{', '.join(MODELS)} (default {', '.join(DEFAULT_MODELS)})",
     )
     output.add_argument("--exclude", metavar="NAMES", help="models to leave out")
     output.add_argument(
@@ -142,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
 def _compare(options: argparse.Namespace) -> Comparison:
     """Build journeys from the file, or from the sample, and compare."""
     given = vars(options)
-    models = _listed(given["models"])
+    models = _listed(given.get("models", ",".join(DEFAULT_MODELS)))
     exclude = _listed(given["exclude"]) if "exclude" in given else None
     if "file" not in given:
         return _without_file(given, models, exclude)
@@ -160,6 +162,8 @@ def _without_file(
     unused = sorted((EVENTS | PATHS | {"events", "paths", "value"}) & set(given) - {"state"})
     if unused:
         raise InputError(f"--{unused[0].replace('_', '-')} needs a FILE.")
+    if "state" in given and {"models", "exclude"} & set(given):
+        raise InputError("A state has its models. Hint: --models and --exclude go with a FILE.")
     if "state" not in given:
         return compare(sample(), models, exclude)
     from attribution import daily

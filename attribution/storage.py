@@ -209,15 +209,14 @@ def _ready(extra: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(extra or {})
 
 
-def _described(statistic: Statistic) -> dict[str, Any]:
-    """Return everything of a statistic but its arrays, ready for JSON.
+def require_savable(model: Any) -> dict[str, Any]:
+    """Return the options of a model, ready for JSON.
 
     Raises
     ------
     InputError
-        If it would not come back as it is.
+        If they would not come back as they are.
     """
-    model = statistic.model
     if type(model) is not MODELS.get(getattr(model, "key", "")):
         raise InputError(
             f"The statistic of {model} cannot be saved: the model is not in MODELS. Hint: keep "
@@ -236,6 +235,19 @@ def _described(statistic: Statistic) -> dict[str, Any]:
             f"{type(option).__name__}. Hint: a table (such as coalition_worths gives) instead of "
             "a function, or keep its result (Attribution.to_json)."
         )
+    return options
+
+
+def _described(statistic: Statistic) -> dict[str, Any]:
+    """Return everything of a statistic but its arrays, ready for JSON.
+
+    Raises
+    ------
+    InputError
+        If it would not come back as it is.
+    """
+    model = statistic.model
+    options = require_savable(model)
     return {
         "kind": type(statistic).__name__,
         "model": model.key,

@@ -299,6 +299,7 @@ def test_a_state_is_updated_day_by_day_and_shown(months, events_file, tmp_path, 
     [
         (["{file}", "--events", "--state", "s.parquet"], "--state needs --observed-until"),
         (["{file}", "--paths", "--state", "s.parquet"], "--state goes with --events"),
+        (["--state", "x", "--models", "linear"], "A state has its models"),
         (["--state", "nowhere.parquet"], "no file 'nowhere.parquet'"),
         (["--state", "x", "--lookback", "1D"], "--lookback needs a FILE"),
         (["nowhere/*.csv", "--events"], "no file 'nowhere/*.csv'"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from attribution.arrays import Array, BoolArray, IntArray
 from attribution.errors import InputError
@@ -26,8 +28,8 @@ def open_table(log: Log) -> pa.Table:
     facts = log.facts
     return pa.concat_tables(
         [
-            _table(log.touches, facts.channels, facts.order_labels, False),
-            _table(log.conversions, facts.types or (), None, True),
+            _table(log.touches, facts.channels, False),
+            _table(log.conversions, facts.types or (), True),
         ]
     ).replace_schema_metadata(
         {
@@ -37,16 +39,16 @@ def open_table(log: Log) -> pa.Table:
                     "hashed": facts.hashed,
                     "aware": facts.aware,
                     "types": facts.types is not None,
-                    "order_is_text": facts.order_labels is not None,
+                    "session_hashed": facts.session_hashed,
+                    "order_kind": facts.order_kind,
+                    "order_labels": facts.order_labels,
                 }
             )
         }
     )
 
 
-def _table(
-    table: Table, names: tuple[str, ...], order_labels: tuple[str, ...] | None, converts: bool
-) -> pa.Table:
+def _table(table: Table, names: tuple[str, ...], converts: bool) -> pa.Table:
     arrays: dict[str, pa.Array] = {
         name: pa.array(np.ascontiguousarray(getattr(table, name))) for name in PLAIN
     }
@@ -55,7 +57,6 @@ def _table(
     arrays["converts"] = pa.array(np.full(len(table.user), converts))
     arrays["name"] = _named(table.code, names)
     arrays["order"] = pa.array(np.ascontiguousarray(table.order))
-    arrays["order_label"] = _named(table.order, order_labels or ())
     return pa.table(arrays)
 
 
@@ -70,35 +71,35 @@ def _named(codes: Array, names: tuple[str, ...]) -> pa.Array:
     )
 
 
-def read_open(path: Path) -> Iterator[tuple[pa.Table, dict[str, bool]]]:
+def read_open(path: Path) -> Iterator[tuple[pa.Table, dict[str, Any]]]:
     """Yield the events of an open file in parts of bounded size, with what they share.
 
     Raises
     ------
     InputError
-        If it is no such file, or of a newer schema.
+        If it is missing or damaged, no such file, or of a newer schema.
     """
-    import pyarrow.parquet as pq
-
     try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowException as error:
-        raise InputError(f"{str(path)!r} cannot be read: {str(error).splitlines()[0]}") from None
-    with file:
-        about = json.loads((file.schema_arrow.metadata or {}).get(KEY, b"{}"))
-        if about.get("schema") != SCHEMA:
-            raise InputError(
-                f"{str(path)!r} holds no open journeys of schema {SCHEMA}, but of "
-                f"{about.get('schema')!r}. Hint: upgrade the library, or restore the file."
-            )
-        for record in file.iter_batches(1_000_000):
-            yield pa.Table.from_batches([record]), about
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            about = json.loads((file.schema_arrow.metadata or {}).get(KEY, b"{}"))
+            if about.get("schema") != SCHEMA:
+                raise InputError(
+                    f"{str(path)!r} holds no open journeys of schema {SCHEMA}, but of "
+                    f"{about.get('schema')!r}. Hint: upgrade the library, or restore the file."
+                )
+            for record in file.iter_batches(1_000_000):
+                yield pa.Table.from_batches([record]), about
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{str(path)!r}, the open journeys of a state, cannot be read: {reason} Hint: restore "
+            "both files of the state."
+        ) from error
 
 
-def log_of(table: pa.Table, about: dict[str, bool]) -> Log:
+def log_of(table: pa.Table, about: dict[str, Any]) -> Log:
     """Return a part of an open file as touches and conversions."""
     converts = np.asarray(table["converts"].to_numpy())
-    order = columns.label_codes(table["order_label"])
     names = {
         kind: columns.label_codes(table["name"].filter(pa.array(mask)))
         for kind, mask in (("touch", ~converts), ("conversion", converts))
@@ -109,7 +110,7 @@ def log_of(table: pa.Table, about: dict[str, bool]) -> Log:
         nothing = np.zeros((0, int(mask.sum())), dtype=np.int32)
         return Table(code=code, order=ranks, attributes=nothing, **plain)
 
-    given = order.codes.astype(np.int64) if about["order_is_text"] else table["order"].to_numpy()
+    given = table["order"].to_numpy()
     touches = part(~converts, names["touch"].codes, given[~converts])
     conversions = part(
         converts,
@@ -128,10 +129,12 @@ def log_of(table: pa.Table, about: dict[str, bool]) -> Log:
             last=int(times.max()) if len(times) else None,
             channels=names["touch"].labels,
             types=names["conversion"].labels if about["types"] else None,
-            order_labels=order.labels if about["order_is_text"] else None,
+            order_kind=about["order_kind"],
+            order_labels=None if about["order_labels"] is None else tuple(about["order_labels"]),
             attributes={},
             hashed=about["hashed"],
             aware=about["aware"],
+            session_hashed=about["session_hashed"],
             audit={},
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from attribution.arrays import IntArray
 from attribution.compare import Summaries, comparison_of
 from attribution.daily.cutter import Cut, Cutter
 from attribution.daily.open_file import log_of, open_table, read_open
@@ -23,6 +25,7 @@ from attribution.models.base import Model
 from attribution.results import Comparison
 from attribution.scratch import written_whole
 from attribution.spec import EventSpec
+from attribution.statistics import Statistic
 from attribution.storage import load_with_extra, save_statistics
 from attribution.sums import add_up
 
@@ -190,17 +193,25 @@ def write_state(
             "open_file": name,
             "n_open_events": n_open,
         }
-    save_statistics(summaries.statistics, path, extra=about)
-    _remove_others(path, name)
+    _commit(path, summaries.statistics, about)
     return State(cutter.models, summaries, add_up(still), cutter.now, n_open, total)
+
+
+def _commit(path: Path, statistics: Mapping[str, Statistic], about: Mapping[str, Any]) -> None:
+    """Write the statistics, which name their open file; then, and else, remove the other one."""
+    try:
+        save_statistics(statistics, path, extra=about)
+    except BaseException:
+        path.with_name(about["open_file"]).unlink(missing_ok=True)
+        raise
+    _remove_others(path, about["open_file"])
 
 
 @contextmanager
 def _new_open_file(path: Path) -> Iterator[tuple[str, Callable[[Log], int]]]:
     """Make the file of open journeys that belongs to a new state; yield its name and a writer."""
-    known = [int(p.suffixes[-2].rpartition("-")[2]) for p in _open_files(path)]
-    number = max(known, default=0) + 1
-    name = f"{path.stem}.open-{number}.parquet"
+    known = [int(_number(path, file)) for file in _open_files(path)]
+    name = f"{path.name}.open-{max(known, default=0) + 1}.parquet"
     with written_whole(path.with_name(name)) as file:
         file.chmod(0o600)
         writer: pq.ParquetWriter | None = None
@@ -209,7 +220,9 @@ def _new_open_file(path: Path) -> Iterator[tuple[str, Callable[[Log], int]]]:
             nonlocal writer
             table = open_table(log)
             if writer is None:
-                writer = pq.ParquetWriter(file, table.schema, compression="zstd")
+                writer = pq.ParquetWriter(
+                    file, table.schema, compression="zstd", write_page_checksum=True
+                )
             writer.write_table(table)
             return len(table)
 
@@ -221,11 +234,12 @@ def _new_open_file(path: Path) -> Iterator[tuple[str, Callable[[Log], int]]]:
 
 
 def _open_files(path: Path) -> list[Path]:
-    return [
-        p
-        for p in path.parent.glob("*.open-*.parquet")
-        if p.name.startswith(f"{path.stem}.open-") and p.suffixes[-2].rpartition("-")[2].isdigit()
-    ]
+    files = path.parent.glob(f"{glob.escape(path.name)}.open-*.parquet")
+    return [file for file in files if _number(path, file).isdigit()]
+
+
+def _number(path: Path, file: Path) -> str:
+    return file.name.removeprefix(f"{path.name}.open-").removesuffix(".parquet")
 
 
 def _remove_others(path: Path, name: str) -> None:
@@ -287,9 +301,9 @@ def forget(path: str | Path, users: Iterable[Any], identity: Identity | None = N
     """
     path = Path(path)
     kept = Kept.read(path)
-    ids = pa.chunked_array([pa.array(list(users))])
-    keys, _, hashed = columns.user_keys(ids, "users")
+    keys, hashed = _keys_of(users)
     if identity is not None:
+        identity.require_kind(hashed)
         keys, _ = identity.apply(keys)
     n_removed = n_open = 0
     with _new_open_file(path) as (name, write):
@@ -297,12 +311,28 @@ def forget(path: str | Path, users: Iterable[Any], identity: Identity | None = N
             if log.facts.hashed != hashed:
                 kinds = ["text" if each else "integers" for each in (log.facts.hashed, hashed)]
                 raise InputError(f"User ids are {kinds[0]} in the events, but {kinds[1]} here.")
-            gone = [np.isin(each.user, keys) for each in (log.touches, log.conversions)]
+            gone = []
+            for table in (log.touches, log.conversions):
+                people = table.user if identity is None else identity.apply(table.user)[0]
+                gone.append(np.isin(people, keys))
             n_removed += sum(int(mask.sum()) for mask in gone)
             touches, conversions = log.touches.take(~gone[0]), log.conversions.take(~gone[1])
             n_open += write(Log(touches, conversions, log.facts))
     about = {**kept.about, "open_file": name, "n_open_events": n_open}
     about["audit"] = added(kept.about["audit"], {"events_forgotten": float(n_removed)})
-    save_statistics(kept.closed.statistics, path, extra=about)
-    _remove_others(path, name)
+    _commit(path, kept.closed.statistics, about)
     return n_removed
+
+
+def _keys_of(users: Iterable[Any]) -> tuple[IntArray, bool]:
+    """Return the keys of ids, and whether they are text."""
+    if isinstance(users, str | bytes):
+        raise InputError("users is one text, not a list of ids. Hint: forget(path, [user]).")
+    listed = list(users)
+    try:
+        ids = pa.chunked_array([pa.array(listed)])
+    except pa.ArrowException:
+        kinds = ", ".join(sorted({type(user).__name__ for user in listed}))
+        raise InputError(f"users mixes {kinds}. Hint: ids of one type, as in the events.") from None
+    keys, _, hashed = columns.user_keys(ids, "users")
+    return keys, hashed

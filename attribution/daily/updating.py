@@ -21,6 +21,7 @@ from attribution.models import DEFAULT_MODELS
 from attribution.models.base import Model
 from attribution.sizes import Size, n_bytes
 from attribution.spec import EventSpec
+from attribution.storage import require_savable
 
 if TYPE_CHECKING:
     from attribution.ingest.identity import Identity
@@ -45,7 +46,7 @@ def update(
     ----------
     path
         File of the statistics, made by the first update. All later ones must have the same
-        options and models.
+        options and models. One update at a time.
     events
         The events since the last update: a table, or whatever `attribution.engines.duckdb.scan`
         reads. Events up to the last `observed_until` are late: refused and counted in the audit,
@@ -65,7 +66,9 @@ def update(
     **options
         The columns and options of `Journeys.from_events`. `lookback` is needed, and
         `conversion_types` where there are types. Ids of conversions are compared within the events
-        of one update.
+        of one update. A session (`session=`) is over once a lookback and the pause that ends a
+        journey have passed without a touch of it: an id that comes back later begins another,
+        where one run would go on with the first.
 
     Returns
     -------
@@ -83,6 +86,8 @@ def update(
     spec = EventSpec.of(**options, observed_until=observed_until)
     _refuse_options(spec, only_type)
     chosen = choose(models, exclude)
+    for model in chosen.values():
+        require_savable(model)
     now = spec.observed_until
     assert now is not None
     spec = replace(spec, observed_until=None)
@@ -107,6 +112,11 @@ def update(
         _warn_of_late(read)
         for log in () if kept is None else kept.open_logs(identity):
             store.add(Run(log))
+        if kept is None and not store.n_events:
+            raise InputError(
+                "There is no event to begin a state with. Hint: begin it with the first day that "
+                "has any."
+            )
         cutter = Cutter(spec, chosen, only_type, now, before)
         return write_state(path, kept, cutter, cutter.cut(store), audit)
     finally:

@@ -7,6 +7,7 @@ DuckDB carries the data, the kernel that works in memory cuts the journeys: same
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -170,7 +171,7 @@ class _Source:
         self.files: list[str] = []
         if isinstance(source, duckdb.DuckDBPyRelation):
             self.relation = source
-        elif isinstance(source, str) and IS_QUERY.match(source) and not Path(source).exists():
+        elif isinstance(source, str) and IS_QUERY.match(source) and not os.path.exists(source):
             with _errors("the query"):
                 self.relation = connection.sql(source)
         elif isinstance(source, str) and _is_table(source, connection):
@@ -222,6 +223,7 @@ class _Source:
     def _open(self, file: str) -> DuckDBPyRelation:
         """Open a file by its ending."""
         kind = _kind(file)
+        file = re.sub(r"[\[*?]", r"[\g<0>]", file)  # DuckDB takes every path for a pattern
         if kind == "parquet":
             return self.connection.read_parquet(file)
         if kind == "json":
@@ -251,6 +253,11 @@ def _files(source: Any, connection: DuckDBPyConnection) -> list[str]:
     if isinstance(source, list | tuple) and not source:
         raise InputError("source names no file: the list is empty.")
     for pattern in source if isinstance(source, list | tuple) else [source]:
+        if os.path.isfile(pattern):
+            found.append(str(pattern))
+            continue
+        if os.path.isdir(pattern):
+            raise InputError(f"{str(pattern)!r} is a folder. Hint: '{pattern}/*.parquet'.")
         rows = connection.execute("SELECT file FROM glob(?)", [str(pattern)]).fetchall()
         if not rows:
             raise FileNotFoundError(f"no file {str(pattern)!r}")

@@ -33,7 +33,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from attribution.arrays import FrozenDict
-from attribution.errors import ColumnNotFoundError, InputError, MissingDependencyError
+from attribution.errors import (
+    AttributionError,
+    ColumnNotFoundError,
+    InputError,
+    MissingDependencyError,
+)
 from attribution.ingest import columns
 from attribution.ingest.batches import Batches, wanted
 from attribution.ingest.events import Context
@@ -282,7 +287,7 @@ def _repeated(
     id_ = F.col(f"`{name}`")
     rows = frame.where(id_.isNotNull())
     if spec.conversion in frame.columns:
-        rows = rows.where(F.col(f"`{spec.conversion}`").cast("double") > 0)
+        rows = rows.where(F.col(f"`{spec.conversion}`").try_cast("double") > 0)
     twice = rows.groupBy(id_).count().where("count > 1").drop("count")
     table = rows.join(twice, name, "left_semi").toArrow()
     if not len(table):
@@ -298,7 +303,7 @@ def _survey(job: _Job, records: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordB
         for number, run in lenient.runs(records):
             known = found[number]
             found[number] = run.facts if known is None else known + run.facts
-    except InputError as error:
+    except AttributionError as error:
         yield _packed(error)
         return
     yield _packed(found)
@@ -321,7 +326,7 @@ def _summarize(
             here = replace(context, facts=replace(context.facts, audit=store.facts.audit))
             parts = count_partitions(store, here, store.ranges(PARTITION), function, threads=1)
             yield _packed(add_up(parts))
-        except InputError as error:
+        except AttributionError as error:
             yield _packed(error)
     finally:
         store.close()
@@ -332,7 +337,7 @@ def _add_up(group: pa.Table) -> pa.Table:
     number = min(group["number"].to_pylist()) // FAN
     try:
         return pa.Table.from_batches([_packed(add_up(_unpacked(group)), number)])
-    except InputError as error:
+    except AttributionError as error:
         return pa.Table.from_batches([_packed(error, number)])
 
 
@@ -355,7 +360,7 @@ def _unpacked(table: pa.Table) -> list[Any]:
     pairs = zip(table["number"].to_pylist(), table["payload"].to_pylist(), strict=True)
     results = [cloudpickle.loads(payload) for _, payload in sorted(pairs, key=lambda p: p[0])]
     for result in results:
-        if isinstance(result, InputError):
+        if isinstance(result, AttributionError):
             raise result
     return results
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,22 +71,30 @@ class Batches:
 
     def log(self, table: pa.Table, spec: EventSpec, source: Source) -> Log:
         """Read one batch; an error names the table where it has a name of its own."""
-        try:
+        with _naming(source.name):
             if self.of_conversions:
                 return read_conversions(table, spec, source)
             return read_events(table, spec, source, self.with_conversions)
-        except InputError as error:
-            if source.name in ("events", "conversion_events"):
-                raise
-            raise type(error)(f"{source.name}: {error}") from None
 
     def repeated(self, spec: EventSpec, identity: Identity | None) -> RepeatedConversions | None:
         """Find the conversion ids that several rows have, if ids are given."""
         name = spec.conversion_id
         if name is None or not (self.of_conversions or self.with_conversions):
             return None
-        seen = [self._ids(batch, spec) for batch in self.read([name, spec.conversion])]
-        ids = np.sort(np.concatenate(seen)) if seen else np.zeros(0, dtype=np.int64)
+        seen: list[IntArray] = [np.zeros(0, dtype=np.int64)]
+        kinds: dict[bool, str] = {}
+        for batch in self.read([name, spec.conversion]):
+            with _naming(batch.name):
+                ids, hashed = self._ids(batch, spec)
+            if len(ids):
+                kinds.setdefault(hashed, batch.name)
+            seen.append(ids)
+        if len(kinds) > 1:
+            raise InputError(
+                f"Ids of conversions are text in {kinds[True]} and integers in {kinds[False]}. "
+                "Hint: convert one column to the type of the other."
+            )
+        ids = np.sort(np.concatenate(seen))
         twice = np.unique(ids[1:][ids[1:] == ids[:-1]])
         if not len(twice):
             return RepeatedConversions({})
@@ -93,18 +102,36 @@ class Batches:
         for batch in self.read(wanted(spec)):
             keys = columns.user_keys(batch.table[name], name)[0]
             rows.append(batch.table.filter(pa.array(np.isin(keys, twice))))
-        table = pa.concat_tables(rows, promote_options="permissive")
+        try:
+            table = pa.concat_tables(rows, promote_options="permissive")
+        except pa.ArrowException as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"The files of the log have columns of different types: {reason} Hint: convert "
+                "them to one type."
+            ) from None
         source = Source("the log", identity=identity)
         return repeated_conversions(table, spec, source, self.of_conversions)
 
-    def _ids(self, batch: Batch, spec: EventSpec) -> IntArray:
-        """Return the key of each conversion's id."""
+    def _ids(self, batch: Batch, spec: EventSpec) -> tuple[IntArray, bool]:
+        """Return the key of each conversion's id, and whether the ids are text."""
         assert spec.conversion_id is not None
         columns.require_columns(batch.table, [spec.conversion_id], batch.name)
-        ids, absent, _ = columns.user_keys(batch.table[spec.conversion_id], spec.conversion_id)
+        ids, absent, hashed = columns.user_keys(batch.table[spec.conversion_id], spec.conversion_id)
         if spec.conversion in batch.table.column_names:
             absent |= ~(columns.counts(batch.table[spec.conversion], spec.conversion) > 0)
-        return ids[~absent]
+        return ids[~absent], hashed
+
+
+@contextmanager
+def _naming(table: str) -> Iterator[None]:
+    """Let an error name its table, where that has a name of its own."""
+    try:
+        yield
+    except InputError as error:
+        if table in ("events", "conversion_events"):
+            raise
+        raise type(error)(f"{table}: {error}") from None
 
 
 def fill(

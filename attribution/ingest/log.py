@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from attribution.arrays import Array, BoolArray, Coded, FloatArray, label_order
+from attribution.arrays import Array, BoolArray, Coded, FloatArray, IntArray, label_order
 from attribution.errors import ColumnNotFoundError, InputError, warn
 from attribution.ingest.reading import (
+    FRACTIONS,
+    INTEGERS,
+    MISSING,
     REPEATED_HINT,
     ConversionReader,
     EventReader,
     Reader,
+    ordered_bits,
 )
 from attribution.ingest.repeats import RepeatedConversions
 from attribution.ingest.table import Source, Table
@@ -41,12 +45,13 @@ class Facts:
         Earliest and latest event; None where there is none.
     channels, types
         Names that occur; types that a conversion has (None: there is no such column).
-    order_labels
-        What the order of simultaneous touches is coded by; None for numbers.
+    order_kind, order_labels
+        What orders simultaneous touches, and by what labels it is coded; see `Reader.order_keys`.
     attributes
         Labels of each attribute; None where the table lacks it.
-    hashed, aware
-        Whether user ids are text, and whether times have a zone; None where there is no event.
+    hashed, aware, session_hashed
+        Whether user ids are text, times have a zone, session ids are text; None where there is
+        nothing to tell by.
     audit
         What was read and dropped.
     """
@@ -58,10 +63,12 @@ class Facts:
     last: int | None
     channels: tuple[str, ...]
     types: tuple[str, ...] | None
+    order_kind: str | None
     order_labels: Labels | None
     attributes: dict[str, Labels | None]
     hashed: bool | None
     aware: bool | None
+    session_hashed: bool | None
     audit: dict[str, float]
 
     def __add__(self, other: Facts) -> Facts:
@@ -77,10 +84,14 @@ class Facts:
             last=max(lasts, default=None),
             channels=tuple(sorted({*self.channels, *other.channels})),
             types=_union(self.types, other.types),
+            order_kind=_joint_order(self.order_kind, other.order_kind),
             order_labels=_union(self.order_labels, other.order_labels),
             attributes={k: _union(v, other.attributes[k]) for k, v in self.attributes.items()},
             hashed=other.hashed if self.hashed is None else self.hashed,
             aware=other.aware if self.aware is None else self.aware,
+            session_hashed=(
+                other.session_hashed if self.session_hashed is None else self.session_hashed
+            ),
             audit={k: self.audit.get(k, 0.0) + other.audit.get(k, 0.0) for k in keys},
         )
 
@@ -105,12 +116,27 @@ class Log:
         """Return the log coded by the labels of a larger one."""
         channels = place(self.facts.channels, facts.channels)
         types = place(self.facts.types, facts.types)
-        order = place(self.facts.order_labels, facts.order_labels)
+        touches = replace(self.touches, order=self._order(facts))
         attributes = [
             place(labels, facts.attributes[name]) for name, labels in self.facts.attributes.items()
         ]
-        touches = recoded(self.touches, channels, order, attributes)
-        return Log(touches, recoded(self.conversions, types, None, attributes), facts)
+        return Log(
+            recoded(touches, channels, attributes),
+            recoded(self.conversions, types, attributes),
+            facts,
+        )
+
+    def _order(self, facts: Facts) -> IntArray:
+        """Return the keys that order touches as in a larger log."""
+        keys, own = self.touches.order, self.facts
+        if own.order_kind is None and facts.order_labels is not None:
+            return np.broadcast_to(np.int64(-1), len(keys))
+        lookup = place(own.order_labels, facts.order_labels)
+        if lookup is not None:
+            return lookup[keys].astype(np.int64)
+        if own.order_kind == INTEGERS and facts.order_kind == FRACTIONS:
+            return np.where(keys == MISSING, MISSING, ordered_bits(keys))
+        return keys
 
 
 def place(labels: Labels | None, among: Labels | None) -> Array | None:
@@ -120,15 +146,11 @@ def place(labels: Labels | None, among: Labels | None) -> Array | None:
     return Coded(np.zeros(0, dtype=np.int32), labels).place_in(among)
 
 
-def recoded(
-    table: Table, code: Array | None, order: Array | None, attributes: Sequence[Array | None]
-) -> Table:
+def recoded(table: Table, code: Array | None, attributes: Sequence[Array | None]) -> Table:
     """Look up the coded columns of a table; None leaves a column as it is."""
     changes: dict[str, Array] = {}
     if code is not None and len(table.code):
         changes["code"] = code[table.code]
-    if order is not None and table.order.strides != (0,):
-        changes["order"] = order[table.order].astype(np.int64)
     if any(lookup is not None for lookup in attributes):
         changes["attributes"] = np.stack(
             [
@@ -177,20 +199,30 @@ def read_events(frame: Any, spec: EventSpec, source: Source, with_conversions: b
     attributes = _labels(spec, reader)
     if with_conversions:
         reader.require(*attributes)
-    order, order_labels = reader.order_keys(spec.order)
+    order, order_kind, order_labels = reader.order_keys(spec.order)
+    session, session_hashed = reader.session_keys()
     touches = reader.collect(
         is_touch,
         attributes,
         code=channels.codes,
         order=order,
-        session=reader.session_keys(),
+        session=session,
         window=window,
     )
     if is_conversion is None:
         conversions = _nothing(reader, attributes, window)
     else:
         conversions = _conversions(reader, is_conversion, attributes, window)
-    return _log(spec, reader, touches, conversions, attributes, channels.labels, order_labels)
+    log = _log(spec, reader, touches, conversions, attributes, channels.labels)
+    return replace(
+        log,
+        facts=replace(
+            log.facts,
+            order_kind=order_kind,
+            order_labels=order_labels,
+            session_hashed=session_hashed,
+        ),
+    )
 
 
 def read_conversions(frame: Any, spec: EventSpec, source: Source) -> Log:
@@ -204,7 +236,7 @@ def read_conversions(frame: Any, spec: EventSpec, source: Source) -> Log:
             warn(f"conversion_events has no column {name!r}: journeys that convert lack it.")
     conversions = _conversions(reader, is_conversion, attributes, every)
     touches = _nothing(reader, attributes, every)
-    return _log(spec, reader, touches, conversions, attributes, (), None)
+    return _log(spec, reader, touches, conversions, attributes, ())
 
 
 def repeated_conversions(
@@ -271,7 +303,6 @@ def _log(
     conversions: Table,
     attributes: dict[str, Labels | None],
     channels: tuple[str, ...],
-    order_labels: Labels | None,
 ) -> Log:
     """Count what was read, leave out what is after the end, and state the facts."""
     audit = reader.audit
@@ -306,10 +337,12 @@ def _log(
         last=max((int(time.max()) for time in times), default=None),
         channels=channels,
         types=types,
-        order_labels=order_labels,
+        order_kind=None,
+        order_labels=None,
         attributes=attributes,
         hashed=reader.hashed if times else None,
         aware=reader.aware if times else None,
+        session_hashed=None,
         audit=audit,
     )
     return Log(touches, conversions, facts)
@@ -360,9 +393,22 @@ def _refuse_different_kinds(a: Facts, b: Facts) -> None:
             f"Times are {kinds[0]} a zone in {a.source} and {kinds[1]} one in {b.source}. "
             "Hint: bring both to UTC."
         )
-    kinds = ["numbers" if facts.order_labels is None else "text" for facts in (a, b)]
-    if kinds[0] != kinds[1] and a.n_touches and b.n_touches:
+    if None not in (a.session_hashed, b.session_hashed) and a.session_hashed != b.session_hashed:
+        kinds = ["text" if facts.session_hashed else "integers" for facts in (a, b)]
         raise InputError(
-            f"The order of touches is {kinds[0]} in {a.source} and {kinds[1]} in {b.source}. "
+            f"Session ids are {kinds[0]} in {a.source} and {kinds[1]} in {b.source}. "
             "Hint: convert one column to the type of the other."
         )
+    orders = {a.order_kind, b.order_kind} - {None}
+    if len(orders) > 1 and orders != {INTEGERS, FRACTIONS}:
+        raise InputError(
+            f"The order of touches is {a.order_kind} in {a.source} and {b.order_kind} in "
+            f"{b.source}. Hint: convert one column to the type of the other."
+        )
+
+
+def _joint_order(a: str | None, b: str | None) -> str | None:
+    """Return the kind in which both compare: integers among fractions become such."""
+    if a is None or b is None or a == b:
+        return b if a is None else a
+    return FRACTIONS

@@ -19,6 +19,7 @@ from attribution.ingest.table import Source, Table
 from attribution.spec import EventSpec
 
 MISSING = np.iinfo(np.int64).min  # orders before everything that is there
+INTEGERS, FRACTIONS = "integers", "fractions"
 REPEATED_HINT = "remove the repeated ones, or on_invalid='drop' keeps the first of each."
 
 
@@ -317,49 +318,63 @@ class EventReader(Reader):
         )
         return window
 
-    def order_keys(self, name: str | None) -> tuple[IntArray, tuple[Any, ...] | None]:
+    def order_keys(self, name: str | None) -> tuple[IntArray, str | None, tuple[Any, ...] | None]:
         """Return a key per row that orders touches of one instant; missing ones come first.
 
         Returns
         -------
-        keys, labels
-            Keys that compare across the parts of a log where labels is None, else codes into
-            these labels.
+        keys, kind, labels
+            Keys of one kind compare across the parts of a log; where labels is not None they are
+            codes into it. The kind is None where no row has a value.
         """
         if name is None:
-            return np.broadcast_to(np.int64(0), self.n_rows), None
+            return np.broadcast_to(np.int64(0), self.n_rows), None, None
         column = self.arrow[name]
+        if column.null_count == len(column):
+            return np.broadcast_to(np.int64(MISSING), self.n_rows), None, None
         if pa.types.is_dictionary(column.type) and column.type.ordered:
-            parts = column.unify_dictionaries().chunks
-            found = [chunk.indices.cast(pa.int64()).fill_null(-1).to_numpy() for chunk in parts]
-            return np.concatenate(found), None
+            column = column.unify_dictionaries()
+            found = [c.indices.cast(pa.int64()).fill_null(-1).to_numpy() for c in column.chunks]
+            labels = tuple(column.chunk(0).dictionary.to_pylist())
+            return np.concatenate(found), f"categories {labels}", labels
         column = columns.plain(column)
-        if pa.types.is_temporal(column.type) and not pa.types.is_time32(column.type):
-            column = column.cast(pa.int64())
-        if pa.types.is_decimal(column.type):
+        kind = column.type
+        if pa.types.is_temporal(kind) and not pa.types.is_time32(kind):
+            keys = column.cast(pa.int64()).fill_null(MISSING).to_numpy()
+            return keys, str(pa.timestamp(kind.unit) if pa.types.is_timestamp(kind) else kind), None
+        if pa.types.is_decimal(kind):
             column = column.cast(pa.float64())
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
             coded = columns.label_codes(column)
-            return coded.codes.astype(np.int64), coded.labels
+            return coded.codes.astype(np.int64), "text", coded.labels
         absent = columns.missing(column)
         values = column.fill_null(0).to_numpy()
-        return np.where(absent | (values != values), MISSING, _ordered_bits(values)), None
+        if values.dtype.kind == "f" or (values > np.uint64(2**63 - 1)).any():
+            return (
+                np.where(absent | (values != values), MISSING, ordered_bits(values)),
+                FRACTIONS,
+                None,
+            )
+        return np.where(absent, MISSING, values.astype(np.int64)), INTEGERS, None
 
-    def session_keys(self) -> IntArray:
-        """Return a key of each row's session, not negative; -1 where it has none."""
+    def session_keys(self) -> tuple[IntArray, bool | None]:
+        """Return a key of each row's session, not negative; -1 where it has none.
+
+        Returns
+        -------
+        keys, hashed
+            Shape (n_rows,), and whether the ids are text; None where there is none.
+        """
         name = self.spec.session
         if name is None:
-            return np.broadcast_to(np.int64(0), self.n_rows)
-        keys, absent, _ = columns.user_keys(self.arrow[name], name)
-        return np.where(absent, -1, keys & np.int64(2**63 - 1))
+            return np.broadcast_to(np.int64(0), self.n_rows), None
+        keys, absent, hashed = columns.user_keys(self.arrow[name], name)
+        kind = None if absent.all() else hashed
+        return np.where(absent, -1, keys & np.int64(2**63 - 1)), kind
 
 
-def _ordered_bits(values: Array) -> IntArray:
-    """Return integers that are ordered as the numbers are."""
-    if values.dtype.kind == "i":
-        return values.astype(np.int64)
-    if values.dtype.kind == "u":
-        return (values.astype(np.uint64) ^ np.uint64(2**63)).view(np.int64)
+def ordered_bits(values: Array) -> IntArray:
+    """Return integers that are ordered as the numbers are, rounded to float64."""
     bits = (values.astype(np.float64) + 0.0).view(np.int64)
     return np.where(bits < 0, bits ^ np.int64(2**63 - 1), bits)
 

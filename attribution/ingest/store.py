@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from attribution.arrays import Array, IntArray
+from attribution.errors import InputError
 from attribution.ingest.cutting import mixed, pick
 from attribution.ingest.events import BLOCK
 from attribution.ingest.log import Facts, Log
@@ -198,6 +199,7 @@ class EventStore:
         self.facts: Facts | None = None
         self._in_memory: list[Run] = []
         self._on_disk: list[Run] = []
+        self._closed = False
 
     def add(self, run: Run) -> None:
         """Take in one part of the log.
@@ -232,6 +234,8 @@ class EventStore:
 
     def read(self, low: int, high: int, facts: Facts) -> Iterator[tuple[Table, Table]]:
         """Yield the blocks of a range of buckets: touches and conversions coded as in the facts."""
+        if self._closed:
+            raise InputError("The stream is closed. Hint: scan again, or read it before closing.")
         logs = [run.read(low, high).aligned(facts) for run in self._runs]
         touches = SortedTable.of(Table.concat([log.touches for log in logs]), FINE_BITS)
         conversions = SortedTable.of(Table.concat([log.conversions for log in logs]), FINE_BITS)
@@ -241,6 +245,7 @@ class EventStore:
 
     def close(self) -> None:
         """Remove what was spilled."""
+        self._closed = True
         self._in_memory.clear()
         self._on_disk.clear()
         self.scratch.close()

@@ -111,8 +111,8 @@ def test_a_year_day_by_day_week_by_week_and_at_once(tmp_path, step):
     assert moment == BEGIN + DAY * 365
     assert 0 < state.n_open_events < 14 * 12 * 2
     assert sorted(p.name.partition("-")[0] for p in tmp_path.iterdir()) == [
-        "state.open",
         "state.parquet",
+        "state.parquet.open",
     ]
 
 
@@ -363,7 +363,7 @@ def test_other_files_are_no_state(tmp_path, begun):
     with pytest.raises(FileNotFoundError):
         daily.load(tmp_path / "nowhere.parquet")
     assert set(load_statistics(begun)) == {"linear", "markov"}
-    opened = next(tmp_path.glob("s.open-*"))
+    opened = next(tmp_path.glob("s.parquet.open-*"))
     table = pq.read_table(opened)
     pq.write_table(table.replace_schema_metadata({"attribution.open": '{"schema": 9}'}), opened)
     with pytest.raises(InputError, match="no open journeys of schema 1, but of 9"):
@@ -420,3 +420,99 @@ def test_a_killed_update_leaves_the_state_of_before(begun, where):
     whole = at_once(seen, BEGIN + 20 * DAY, value="value", lookback="3D")
     assert_same(state, whole, ["linear", "markov"])
     assert len(list(begun.parent.iterdir())) == 2
+
+
+def test_numbers_that_turn_into_fractions_still_order_touches(tmp_path):
+    rows = [("third", 3, 0), ("first", 1, 0), (None, None, 1)]
+    log = pd.DataFrame(rows, columns=["channel", "seq", "converted"]).assign(user_id=1)
+    log["timestamp"] = BEGIN + pd.to_timedelta([5, 5, 6], unit="h")
+    head = log.iloc[:1].astype({"seq": "int64"})
+    options = {"order": "seq", "models": ["first_click"], "lookback": "1D"}
+    path = tmp_path / "s.parquet"
+    daily.update(path, head, observed_until=BEGIN, **options)  # early: it waits
+    state = daily.update(path, log.iloc[1:], observed_until=BEGIN + DAY, **options)
+    assert state.compare()["first_click"].conversions.tolist() == [1.0, 0.0]
+
+
+def test_states_beside_each_other_do_not_touch(tmp_path):
+    options = {"observed_until": BEGIN + 9 * DAY, "models": ["linear"]}
+    for name in ("s.parquet", "s.state", "s", "s.parquet.open-x"):
+        daily.update(tmp_path / name, log_of(9), **options)
+    assert len(list(tmp_path.iterdir())) == 8
+    for name in ("s.parquet", "s.state", "s", "s.parquet.open-x"):
+        assert daily.load(tmp_path / name).n_open_events > 0
+    next(tmp_path.glob("s.state.open-*")).unlink()
+    with pytest.raises(InputError, match="the open journeys of a state, cannot be read"):
+        daily.load(tmp_path / "s.state")
+
+
+@pytest.mark.parametrize("users", [["person 1"], ["person 2"], ["person 3", "person 1"]])
+def test_forgetting_knows_who_became_one_person_since(tmp_path, users):
+    log = log_of(9, users=5)
+    log.loc[log["user_id"] != "person 4", "converted"] = False
+    log.loc[~log["converted"], "value"] = np.nan
+    path = tmp_path / "s.parquet"
+    daily.update(path, log, observed_until=BEGIN + 9 * DAY, models=["linear"])
+    edges = pd.DataFrame({"id": ["person 1"], "other_id": ["person 2"]})
+    gone = daily.forget(path, users, Identity.from_edges(edges))
+    people = {"person 1", "person 2", *users}
+    assert gone == log["user_id"].isin(people).sum()
+    left = pq.read_table(next(tmp_path.glob("s.parquet.open-*")))["user"]
+    assert len(left) + gone >= (log["user_id"] != "person 4").sum()
+    assert len(left.unique()) >= 4 - len(people)
+
+
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [("person 1", "users is one text, not a list"), (["a", 1], "users mixes int, str")],
+)
+def test_forgetting_takes_a_list_of_ids_of_one_type(begun, users, message):
+    with pytest.raises(InputError, match=message):
+        daily.forget(begun, users)
+
+
+def test_a_state_does_not_begin_with_nothing(tmp_path):
+    with pytest.raises(InputError, match="no event to begin a state with"):
+        daily.update(tmp_path / "s.parquet", log_of(9).iloc[:0], observed_until=BEGIN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_saved_is_refused_before_anything_is_read(tmp_path):
+    model = Shapley(worth=lambda channels: float(len(channels)), scale="total")
+    with pytest.raises(InputError, match="cannot be saved"):
+        daily.update(tmp_path / "s.parquet", None, observed_until=BEGIN, models=[model])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_no_personal_data(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("attribution.daily.state.save_statistics", full)
+    with pytest.raises(OSError, match="No space left"):
+        daily.update(
+            tmp_path / "s.parquet", log_of(9), observed_until=BEGIN + 9 * DAY, models=["linear"]
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_open_file_is_refused(begun):
+    opened = next(begun.parent.glob("s.parquet.open-*"))
+    content = bytearray(opened.read_bytes())
+    for at in range(10, 400, 30):
+        content[at] ^= 255
+    opened.write_bytes(content)
+    with pytest.raises(InputError, match="open journeys of a state, cannot be read"):
+        daily.load(begun)
+
+
+def test_a_session_that_comes_back_after_all_that_time_is_another(tmp_path):
+    log = pd.DataFrame({"user_id": 1, "channel": ["a", "a", None], "session": ["s", "s", None]})
+    log["converted"] = [0, 0, 1]
+    log["timestamp"] = BEGIN + pd.to_timedelta([0, 30, 31], unit="h")
+    options = {"lookback": "5h", "session": "session", "models": ["linear"]}
+    moments = [BEGIN + pd.Timedelta(hours=20), BEGIN + pd.Timedelta(hours=40)]
+    *_, (_, state) = fed(tmp_path / "s.parquet", log, moments, **options)
+    assert state.compare()["linear"].conversions.tolist() == [1.0]
+    whole = at_once(log, moments[-1], lookback="5h", session="session")
+    assert compare(whole, ["linear"])["linear"].unattributed == 1.0

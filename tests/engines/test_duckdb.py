@@ -427,3 +427,29 @@ def test_the_package_loads_no_engine():
 def test_spill_files_go_to_the_temporary_folder_by_default(files):
     with scan(files, **OPTIONS) as stream:
         assert stream._store.scratch.path.parent == Path(tempfile.gettempdir())
+
+
+def test_names_with_signs_of_patterns_are_names(tmp_path, log):
+    names = ["log1", "log[1]", "log*", "log?"]
+    for name, rows in zip(names, np.array_split(np.arange(len(log)), 4), strict=True):
+        log.iloc[rows].to_parquet(tmp_path / f"{name}.parquet")
+    with scan(str(tmp_path / "*.parquet"), **OPTIONS) as stream:
+        assert stream.audit["rows_read"] == len(log)
+    with scan(tmp_path / "log[1].parquet", **OPTIONS) as stream:
+        assert stream.audit["rows_read"] == len(log) / 4
+
+
+def test_a_folder_and_a_long_query_are_understood(tmp_path, files, spill):
+    assert "is a folder. Hint: " in refused(str(tmp_path), spill)
+    column = "x" * 300
+    query = f"SELECT *, 1 AS {column} FROM '{files}'"
+    with scan(query, **OPTIONS) as stream:
+        assert stream.n_partitions == 1
+
+
+def test_ids_of_conversions_of_another_type_are_refused_by_file(tmp_path, log, spill):
+    for i, ids in enumerate([range(3_000), [f"o{n}" for n in range(3_000)]]):
+        log.iloc[:3_000].assign(oid=list(ids)).to_parquet(tmp_path / f"{i}.parquet")
+    said = refused(str(tmp_path / "*.parquet"), spill, conversion_id="oid", **OPTIONS)
+    assert "Ids of conversions are text in " in said
+    assert "1.parquet' and integers in " in said

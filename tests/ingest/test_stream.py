@@ -188,11 +188,12 @@ def test_an_error_names_the_part_and_the_row_in_it():
     [
         ("user_id", str, "User ids are integers in file 0 and text in file 1"),
         ("timestamp", lambda t: t.tz_localize("UTC"), "Times are without a zone in file 0 and"),
-        ("order", str, "The order of touches is numbers in file 0 and text in file 1"),
+        ("visit", str, "Session ids are integers in file 0 and text in file 1"),
+        ("order", str, "The order of touches is fractions in file 0 and text in file 1"),
     ],
 )
 def test_parts_whose_columns_cannot_be_compared_are_refused(column, change, message):
-    parts = [log_of(50).assign(order=1.0), log_of(50, seed=1).assign(order=2.0)]
+    parts = [log_of(50, seed=i).assign(order=1.0, visit=3) for i in (0, 1)]
     parts[1][column] = parts[1][column].map(change)
     tables = [columns.as_table(part, list(part.columns), "events") for part in parts]
 
@@ -200,7 +201,7 @@ def test_parts_whose_columns_cannot_be_compared_are_refused(column, change, mess
         yield from (Batch(t, f"file {i}", 0) for i, t in enumerate(tables))
 
     with pytest.raises(InputError, match=message):
-        fill(EventStore(10**9), [Batches(read)], EventSpec.of(order="order"))
+        fill(EventStore(10**9), [Batches(read)], EventSpec.of(order="order", session="visit"))
 
 
 @pytest.mark.filterwarnings("ignore:In .* journeys the first")
@@ -213,6 +214,59 @@ def test_text_orders_touches_the_same_way_in_parts_and_in_one():
     expected_paths = Journeys.from_events(log, order="step").to_paths()
     with stream_of(log, [200], partitions=2, order="step") as stream:
         pd.testing.assert_frame_equal(Journeys.concat(stream).to_paths(), expected_paths)
+
+
+@settings(max_examples=60)
+@given(
+    kinds=st.lists(
+        st.sampled_from(["int8", "int64", "uint32", "uint64", "float32", "float64", "none"]),
+        min_size=1,
+        max_size=4,
+    ),
+    seed=st.integers(0, 99),
+)
+@pytest.mark.filterwarnings("ignore:In .* journeys the first")
+def test_numbers_of_any_type_in_any_part_order_touches_by_size(kinds, seed):
+    rng = np.random.default_rng(seed)
+    log = log_of(12 * len(kinds), users=2, seed=seed)
+    log["timestamp"] = log["timestamp"].dt.floor("30D")
+    log["hit"] = rng.integers(0, 60, len(log)).astype(float)
+    parts = []
+    for i, kind in enumerate(kinds):
+        part = log.iloc[12 * i : 12 * i + 12]
+        if kind == "none":
+            log.loc[part.index, "hit"] = np.nan
+            parts.append(part.assign(hit=None))
+        else:
+            parts.append(part.assign(hit=part["hit"].astype(kind)))
+    wanted = Journeys.from_events(log, order="hit").to_paths()
+    tables = [columns.as_table(part, list(part.columns), "events") for part in parts]
+    store, spec = EventStore(0), EventSpec.of(order="hit")
+    fill(store, [Batches(lambda names: (Batch(t, "a part", 0) for t in tables))], spec)
+    with JourneyStream(store, spec) as stream:
+        found = Journeys.concat(stream).to_paths()
+    pd.testing.assert_frame_equal(found, wanted)
+
+
+@pytest.mark.parametrize("low", [["a", "b"], ["b", "a", "c"]])
+def test_categories_of_another_order_are_refused(low):
+    tables = []
+    for categories in (["b", "a"], low):
+        kind = pd.CategoricalDtype(categories, ordered=True)
+        part = log_of(40).assign(step=pd.Series(["a", "b"] * 20, dtype=kind))
+        tables.append(columns.as_table(part, list(part.columns), "events"))
+    read = Batches(lambda names: (Batch(t, f"file {i}", 0) for i, t in enumerate(tables)))
+    with pytest.raises(InputError, match=r"order of touches is categories \('b', 'a'\) in file 0"):
+        fill(EventStore(10**9), [read], EventSpec.of(order="step"))
+
+
+def test_a_stream_closed_while_it_is_read_says_so():
+    stream = stream_of(log_of(), memory=0, partitions=40)
+    parts = iter(stream)
+    next(parts)
+    stream.close()
+    with pytest.raises(InputError, match="The stream is closed"):
+        list(parts)
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint64", "float64", "datetime64[us]"])
