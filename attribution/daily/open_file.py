@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from attribution.arrays import Array, BoolArray, IntArray
 from attribution.errors import InputError
 from attribution.ingest import columns
-from attribution.ingest.log import Facts, Log
+from attribution.ingest.facts import Facts
+from attribution.ingest.log import Log
 from attribution.ingest.table import Table
 
 SCHEMA = 1

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 SMALLEST = 100_000_000
 SMALLEST_BATCH = 2**14  # rows
-STORE_SHARE, DUCKDB_SHARE, ROW_SHARE = 8, 2, 4096  # memory_limit over that of each
+STORE_SHARE, DUCKDB_SHARE, ROW_SHARE = 32, 2, 4096  # memory_limit over that of each
 KINDS = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     **dict.fromkeys((".csv", ".tsv", ".txt"), "csv"),

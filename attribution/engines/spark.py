@@ -42,7 +42,8 @@ from attribution.errors import (
 from attribution.ingest import columns
 from attribution.ingest.batches import Batches, wanted
 from attribution.ingest.events import Context
-from attribution.ingest.log import Facts, repeated_conversions
+from attribution.ingest.facts import Facts
+from attribution.ingest.log import repeated_conversions
 from attribution.ingest.repeats import RepeatedConversions
 from attribution.ingest.store import EventStore, Run
 from attribution.ingest.stream import PARTITION, Counted, count_partitions

@@ -34,7 +34,8 @@ from attribution.ingest.cutting import (
     mixed,
     sort_events,
 )
-from attribution.ingest.log import Facts, read_log
+from attribution.ingest.facts import Facts
+from attribution.ingest.log import read_log
 from attribution.ingest.table import Source, Table, end_to_end
 from attribution.journeys import Journeys
 from attribution.progress import progress

@@ -21,7 +21,8 @@ from attribution.arrays import Array, IntArray
 from attribution.errors import InputError
 from attribution.ingest.cutting import mixed, pick
 from attribution.ingest.events import BLOCK
-from attribution.ingest.log import Facts, Log
+from attribution.ingest.facts import Facts
+from attribution.ingest.log import Log
 from attribution.ingest.table import Table, end_to_end
 from attribution.scratch import Scratch, disk_errors
 from attribution.segments import offsets_of
