@@ -83,7 +83,7 @@ class Partition(DuckDB):
     """The lower bound: the five columns written to 16 partitions by user."""
 
     def run(self) -> None:
-        """Write (what the run before wrote is removed first, which takes milliseconds)."""
+        """Write; what the run before wrote is removed first, within the clock."""
         shutil.rmtree(self.folder / "parts", ignore_errors=True)
         self.connection.execute(
             f"COPY (SELECT {', '.join(COLUMNS)}, (hash(user_id) % 16)::INT AS part "

@@ -16,7 +16,7 @@ from attribution.daily.state import Kept, State, added, write_state
 from attribution.durations import Moment
 from attribution.errors import InputError, warn
 from attribution.ingest.batches import Batches, fill, in_memory
-from attribution.ingest.store import EventStore, Run
+from attribution.ingest.store import STORE_SHARE, EventStore, Run
 from attribution.models import DEFAULT_MODELS
 from attribution.models.base import Model
 from attribution.sizes import Size, n_bytes
@@ -102,7 +102,7 @@ def update(
             )
     memory = n_bytes(memory_limit, "memory_limit")
     before = None if kept is None else kept.observed_until
-    store = EventStore(memory // 8)
+    store = EventStore(memory // STORE_SHARE)
     try:
         with _tables(events, conversion_events, spec, store, memory) as tables:
             after = -(2**62) if before is None else before

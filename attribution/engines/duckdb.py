@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from attribution.errors import InputError, MissingDependencyError, StorageError
 from attribution.ingest.batches import Batch, Batches, fill
-from attribution.ingest.store import EventStore
+from attribution.ingest.store import STORE_SHARE, EventStore
 from attribution.ingest.stream import JourneyStream
 from attribution.progress import progress
 from attribution.sizes import Size, n_bytes
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 SMALLEST = 100_000_000
 SMALLEST_BATCH = 2**14  # rows
-STORE_SHARE, DUCKDB_SHARE, ROW_SHARE = 32, 2, 4096  # memory_limit over that of each
+DUCKDB_SHARE, ROW_SHARE = 2, 4096  # memory_limit over that of each
 KINDS = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     **dict.fromkeys((".csv", ".tsv", ".txt"), "csv"),

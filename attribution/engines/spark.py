@@ -12,7 +12,7 @@ Sizing
 ------
 A Python worker needs about 150 MB for the libraries and, beside that, `memory_limit` at most:
 events beyond it are spilled to the worker's temporary folder. So a partition may have any size;
-1 to 5 million touches keep all in memory (24 bytes a touch, and about 160 while a million of them
+1 to 5 million touches keep all in memory (20 bytes a touch, and about 160 while a million of them
 is cut). Allow for it in `spark.executor.memoryOverhead`: executor cores x (150 MB + memory_limit).
 All events of one user are in one partition, whoever is much larger than the rest; a user of a
 million touches still takes but a second. What Spark's shuffle needs is the executor's own memory.

@@ -29,16 +29,16 @@ from attribution.segments import offsets_of
 from attribution.sums import add_up
 
 BUCKET_BITS = 10  # of runs
+STORE_SHARE = 32  # memory for a whole job, over that of the runs in it
 FINE_BITS = 16  # of a partition, whose blocks are smaller than a bucket where the log is large
 
 
 @dataclass(frozen=True)
 class Spilled:
-    """A column in the file of its run: where it starts, its type and number of rows."""
+    """A column in the file of its run: where it starts, and its type."""
 
     start: int
     dtype: Any
-    n_rows: int
 
     def read(self, file: FileIO, first: int, last: int) -> Array:
         """Return some rows."""
@@ -110,9 +110,11 @@ class SortedTable:
 
 def _interleaved(columns: Sequence[Array], cuts: Sequence[list[int]]) -> Array:
     """Join the same column of sorted tables bucket by bucket."""
-    if all(column.strides == (0,) for column in columns) or len(columns) == 1:
+    if len(columns) == 1:
+        return columns[0]
+    if all(column.strides == (0,) for column in columns):
         joined = end_to_end(columns)
-        if len(columns) == 1 or joined.strides == (0,):
+        if joined.strides == (0,):
             return joined
     n_buckets = len(cuts[0]) - 1
     return np.concatenate(
@@ -128,7 +130,7 @@ def _interleaved(columns: Sequence[Array], cuts: Sequence[list[int]]) -> Array:
 def _write(file: FileIO, column: Array) -> Spilled:
     """Append a column to a file."""
     column = np.ascontiguousarray(column)
-    place = Spilled(file.tell(), column.dtype, len(column))
+    place = Spilled(file.tell(), column.dtype)
     left = column.view(np.uint8).data
     while len(left):
         left = left[file.write(left) :]
