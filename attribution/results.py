@@ -12,7 +12,7 @@ import numpy as np
 
 from attribution.arrays import FloatArray, FrozenDict, Immutable
 from attribution.errors import InputError, nearest
-from attribution.statistics import Totals
+from attribution.statistics import Statistic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +39,11 @@ class Attribution(Immutable):
         What came in.
     unattributed, unattributed_value
         Of journeys without touches.
-    baseline
-        Conversions that the model gives to no channel; None where it has no such notion.
+    baseline, baseline_value
+        Conversions (value) that the model gives to no channel; None where it has no such notion.
+    period
+        The reporting window of the journeys, [from, until) in microseconds since 1970 UTC, each
+        None where it is open; None where none was asked for.
     extra
         Further columns of the model, shape (n_channels,) each, such as removal_effect.
     details
@@ -56,6 +59,8 @@ class Attribution(Immutable):
     unattributed: float
     unattributed_value: float | None
     baseline: float | None = None
+    baseline_value: float | None = None
+    period: tuple[int | None, int | None] | None = None
     extra: Mapping[str, FloatArray] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,21 +73,27 @@ class Attribution(Immutable):
     @classmethod
     def of(
         cls,
-        totals: Totals,
+        statistic: Statistic,
         *,
         model: str,
-        channels: tuple[str, ...],
         conversions: FloatArray,
         values: FloatArray | None,
+        baseline: float | None = None,
+        baseline_value: float | None = None,
         extra: Mapping[str, FloatArray] | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Return a result with the totals of its statistic."""
+        """Return a result with the channels, the totals and the period of a statistic."""
+        totals, spec = statistic.totals, statistic.spec
+        window = None if spec is None else (spec.report_from, spec.report_until)
         return cls(
             model=model,
-            channels=channels,
+            channels=statistic.channels,
             conversions=conversions,
             values=values,
+            baseline=baseline,
+            baseline_value=baseline_value,
+            period=None if window == (None, None) else window,
             total_conversions=totals.conversions,
             total_value=totals.value,
             unattributed=totals.unattributed,
@@ -98,11 +109,15 @@ class Attribution(Immutable):
         return f"{self.to_frame().to_html()}<p>{_escape(self.model)}: {self._footer()}</p>"
 
     def _footer(self) -> str:
-        text = f"{self.total_conversions:,.10g} conversions, {self.unattributed:,.10g} unattributed"
+        def rest(baseline: float | None, unattributed: float | None) -> str:
+            organic = "" if baseline is None else f"{baseline:,.10g} baseline, "
+            return f"{organic}{unattributed:,.10g} unattributed"
+
+        text = f"{self.total_conversions:,.10g} conversions, "
+        text += rest(self.baseline, self.unattributed)
         if self.total_value is not None:
-            text += (
-                f"; value {self.total_value:,.10g}, {self.unattributed_value:,.10g} unattributed"
-            )
+            text += f"; value {self.total_value:,.10g}, "
+            text += rest(self.baseline_value, self.unattributed_value)
         return text
 
     def to_frame(self) -> pd.DataFrame:
@@ -154,16 +169,19 @@ class Attribution(Immutable):
             "unattributed": self.unattributed,
             "unattributed_value": self.unattributed_value,
             "baseline": self.baseline,
+            "baseline_value": self.baseline_value,
+            "period": None if self.period is None else list(self.period),
             "extra": {name: _numbers(column) for name, column in self.extra.items()},
             "details": _thaw(self.details),
         }
 
     @classmethod
     def _from_dict(cls, items: dict[str, Any]) -> Self:
-        values = items["values"]
+        values, period = items["values"], items.get("period")
         return cls(
             **{
                 **items,
+                "period": None if period is None else tuple(period),
                 "channels": tuple(items["channels"]),
                 "conversions": _array(items["conversions"]),
                 "values": None if values is None else _array(values),

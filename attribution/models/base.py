@@ -316,9 +316,8 @@ class SeparableModel(Model):
         if not isinstance(statistic, ChannelCredit):
             raise other_statistic(self, ChannelCredit, statistic)
         return Attribution.of(
-            statistic.totals,
+            statistic,
             model=self.name,
-            channels=statistic.channels,
             conversions=statistic.conversions,
             values=statistic.values,
         )

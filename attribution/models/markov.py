@@ -144,9 +144,8 @@ class Markov(Model):
 
         values = statistic.values
         return Attribution.of(
-            totals,
+            statistic,
             model=self.name,
-            channels=statistic.channels,
             conversions=credit(0, totals.conversions - totals.unattributed),
             values=None if values is None else credit(1, float(values.sum())),
             extra=effect_columns(found.effects),
@@ -245,9 +244,8 @@ class MarkovPathLevel(Model):
 
         values = None if sets.values is None else credit(found.effects[:, 1], sets.values)
         return Attribution.of(
-            statistic.totals,
+            statistic,
             model=self.name,
-            channels=statistic.channels,
             conversions=credit(found.effects[:, 0], sets.conversions),
             values=values,
             extra=effect_columns(found.effects),

@@ -220,9 +220,8 @@ class Shapley(SeparableModel):
                 details |= {f"{key}{name}": each for key, each in solution.details.items()}
         values = None if sets.values is None else split[1]
         return Attribution.of(
-            statistic.totals,
+            statistic,
             model=self.name,
-            channels=statistic.channels,
             conversions=credit[0],
             values=None if values is None else credit[1],
             extra=extra,
