@@ -112,7 +112,7 @@ class Statistic(Immutable, ABC):
             )
         require_same_origin([self, other])
         channels = tuple(sorted({*self.channels, *other.channels}))
-        merged: Self = _aligned(self, channels)._merge(_aligned(other, channels))
+        merged: Self = aligned(self, channels)._merge(aligned(other, channels))
         return replace(merged, totals=self.totals + other.totals)
 
     def __radd__(self, other: Any) -> Self:
@@ -158,7 +158,8 @@ class Statistic(Immutable, ABC):
         """Add a statistic over the same channels (totals are added elsewhere)."""
 
 
-def _aligned(statistic: Statistic, channels: tuple[str, ...]) -> Any:
+def aligned(statistic: Statistic, channels: tuple[str, ...]) -> Any:
+    """Return the statistic over more channels, all of its own among them."""
     if statistic.channels == channels:
         return statistic
     number = {name: i for i, name in enumerate(channels)}

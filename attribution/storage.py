@@ -24,6 +24,8 @@ import pyarrow.parquet as pq
 import attribution
 from attribution.errors import InputError
 from attribution.models import MODELS
+from attribution.models.base import Model
+from attribution.models.records import PathCounts, TimedPaths
 from attribution.scratch import written_whole
 from attribution.spec import EventSpec
 from attribution.statistics import (
@@ -39,9 +41,17 @@ SCHEMA = 1
 KEY, CHECKSUM = b"attribution", b"attribution.crc32"
 LONGEST = 2**31 - 1  # bytes of metadata; the default of Parquet readers is 100 MB
 MICROSECONDS = "microseconds"
+MODEL = "model", "options"  # of a model that is an option of another
 KINDS = {
     kind.__name__: kind
-    for kind in (ChannelCredit, TransitionCounts, CoalitionCounts, PathLevelCounts)
+    for kind in (
+        ChannelCredit,
+        TransitionCounts,
+        CoalitionCounts,
+        PathLevelCounts,
+        PathCounts,
+        TimedPaths,
+    )
 }
 COLUMNS = pa.schema(
     {
@@ -344,20 +354,24 @@ def _array(table: pa.Table, row: int) -> Any:
 
 
 def _plain(option: Any) -> Any:
-    """Return for JSON what it has no type for: lengths of time, numbers of numpy."""
+    """Return for JSON what it has no type for: lengths of time, numbers of numpy, models."""
     if isinstance(option, datetime.timedelta):
         return {MICROSECONDS: option // datetime.timedelta(microseconds=1)}
     if isinstance(option, np.generic):
         return option.item()
+    if isinstance(option, Model):
+        return dict(zip(MODEL, (option.key, require_savable(option)), strict=True))
     raise TypeError(type(option).__name__)
 
 
 def _tuples(value: Any) -> Any:
-    """Turn what JSON has no type for back: its lists into tuples, lengths of time."""
+    """Turn what JSON has no type for back: its lists into tuples, lengths of time, models."""
     if isinstance(value, list):
         return tuple(_tuples(item) for item in value)
     if isinstance(value, dict):
         if value.keys() == {MICROSECONDS}:
             return datetime.timedelta(microseconds=value[MICROSECONDS])
+        if tuple(value) == MODEL:
+            return _with_options(_known("model", value["model"], MODELS), value["options"])
         return {key: _tuples(item) for key, item in value.items()}
     return value

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from fractions import Fraction
 from itertools import combinations, pairwise
-from math import factorial
+from math import exp, factorial, inf, log
 from typing import NamedTuple
 
 import numpy as np
@@ -357,3 +357,152 @@ def path_level_credit(rows, order, of="conversions"):
         for channel in set(row.path) if getattr(row, of) else ():
             credit[channel] += getattr(row, of) * effects[channel] / whole
     return credit
+
+
+# --- learned models ---------------------------------------------------------------------
+
+
+def journeys_that_hold(rows, *channels):
+    """Conversions, and journeys, of the rows that touch all of these channels."""
+    held = [row for row in rows if set(channels) <= set(row.path)]
+    converting = sum(Fraction(row.conversions) for row in held)
+    return converting, converting + sum(Fraction(row.nulls) for row in held)
+
+
+def probabilistic_credit(rows, of="conversions"):
+    """Shao and Li's contributions, one journey and one pair after the other; exact."""
+
+    def rate(*channels):
+        converting, journeys = journeys_that_hold(rows, *channels)
+        return converting / journeys
+
+    credit = dict.fromkeys(channels_of(rows), Fraction(0))
+    for row in rows:
+        if not getattr(row, of) or not row.path:
+            continue
+        channels = sorted(set(row.path))
+        part = {}
+        for i in channels:
+            pairs = [rate(i, j) - rate(i) - rate(j) for j in channels if j != i]
+            extra = sum(pairs) / (2 * len(pairs)) if pairs else 0
+            part[i] = max(rate(i) + extra, Fraction(0))
+        whole = sum(part.values())
+        for i in channels:
+            share = part[i] / whole if whole else Fraction(1, len(channels))
+            credit[i] += share * Fraction(getattr(row, of))
+    return credit
+
+
+def path_rates(rows):
+    """Conversion rate of every path that journeys took; exact."""
+    counts = defaultdict(lambda: [Fraction(0), Fraction(0)])
+    for row in rows:
+        counts[row.path][0] += Fraction(row.conversions)
+        counts[row.path][1] += Fraction(row.conversions) + Fraction(row.nulls)
+    return {path: yes / whole for path, (yes, whole) in counts.items() if path and whole}
+
+
+def leave_one_out_shares(rows, path):
+    """The share of each touch of a path."""
+    rates = path_rates(rows)
+    own = rates.get(path, Fraction(0))
+    lost = [max(own - rates.get(path[:i] + path[i + 1 :], 0), 0) for i in range(len(path))]
+    whole = sum(lost)
+    return [x / whole for x in lost] if whole else [*[Fraction(0)] * (len(path) - 1), Fraction(1)]
+
+
+def leave_one_out_credit(rows, of="conversions"):
+    """Each row's outcome over its touches by what its rate loses without them; exact."""
+    credit = dict.fromkeys(channels_of(rows), Fraction(0))
+    for row in rows:
+        if row.path:
+            for channel, share in zip(row.path, leave_one_out_shares(rows, row.path), strict=True):
+                credit[channel] += share * Fraction(getattr(row, of))
+    return credit
+
+
+class Hazard:
+    """The additive hazard by plain loops; effects and rates are dictionaries by channel."""
+
+    def __init__(self, mu, effects, rates, resolution=1 / 24):
+        self.mu, self.effects, self.rates, self.resolution = mu, effects, rates, resolution
+
+    def parts(self, row):
+        """What each touch adds to the hazard at the end."""
+        return [
+            self.effects[c] * self.rates[c] * exp(-self.rates[c] * age) if self.effects[c] else 0.0
+            for c, age in zip(row.path, row.ages, strict=True)
+        ]
+
+    def at_end(self, row):
+        return self.mu + sum(self.parts(row))
+
+    def cumulated(self, row, channels=None):
+        """H of a row, of the touches of some channels only."""
+        whole = self.mu * max(row.ages[0], self.resolution)
+        for c, age in zip(row.path, row.ages, strict=True):
+            if self.effects[c] and (channels is None or c in channels):
+                whole += self.effects[c] * (1 - exp(-self.rates[c] * max(age, self.resolution)))
+        return whole
+
+    def log_likelihood(self, rows):
+        total = 0.0
+        for row in rows:
+            if row.path:
+                if row.conversions:
+                    at_end = self.at_end(row)
+                    total += row.conversions * log(at_end) if at_end > 0 else -inf
+                total -= (row.conversions + row.nulls) * self.cumulated(row)
+        return total
+
+    def credit(self, rows, of="conversions"):
+        """Credit by channel, and of the baseline under the key None."""
+        credit = dict.fromkeys([*channels_of(rows), None], 0.0)
+        for row in rows:
+            if row.path and getattr(row, of):
+                at_end = self.at_end(row)
+                credit[None] += getattr(row, of) * self.mu / at_end
+                for c, part in zip(row.path, self.parts(row), strict=True):
+                    credit[c] += getattr(row, of) * part / at_end
+        return credit
+
+    def gradient(self, rows):
+        """Derivatives by mu, by each effect, and by the logarithm of each rate."""
+        channels = channels_of(rows)
+        by_mu, by_effect, by_rate = 0.0, dict.fromkeys(channels, 0.0), dict.fromkeys(channels, 0.0)
+        for row in rows:
+            if not row.path:
+                continue
+            weight, at_end = row.conversions + row.nulls, self.at_end(row)
+            pull = row.conversions / at_end if row.conversions else 0.0
+            by_mu += pull - weight * max(row.ages[0], self.resolution)
+            for c, age in zip(row.path, row.ages, strict=True):
+                rate, effect, risk = self.rates[c], self.effects[c], max(age, self.resolution)
+                by_effect[c] += pull * rate * exp(-rate * age) - weight * (1 - exp(-rate * risk))
+                slope = pull * rate * exp(-rate * age) * (1 - rate * age)
+                by_rate[c] += effect * (slope - weight * rate * risk * exp(-rate * risk))
+        return by_mu, by_effect, by_rate
+
+    def em_step(self, rows, fixed_rates):
+        """One of the updates of Zhang, Wei and Ren, with a baseline; rates of age unless fixed."""
+        channels = channels_of(rows)
+        mine, time = 0.0, 0.0
+        caused, exposed = dict.fromkeys(channels, 0.0), dict.fromkeys(channels, 0.0)
+        aged = dict.fromkeys(channels, 0.0)
+        for row in rows:
+            if not row.path:
+                continue
+            weight = row.conversions + row.nulls
+            time += weight * max(row.ages[0], self.resolution)
+            at_end = self.at_end(row) if row.conversions else 1.0
+            mine += row.conversions * self.mu / at_end
+            for c, age, part in zip(row.path, row.ages, self.parts(row), strict=True):
+                risk = max(age, self.resolution)
+                caused[c] += row.conversions * part / at_end
+                exposed[c] += weight * (1 - exp(-self.rates[c] * risk))
+                aged[c] += row.conversions * part / at_end * age
+                aged[c] += self.effects[c] * weight * risk * exp(-self.rates[c] * risk)
+        effects = {c: caused[c] / exposed[c] if exposed[c] else 0.0 for c in channels}
+        rates = {c: caused[c] / aged[c] if aged[c] else self.rates[c] for c in channels}
+        rates = self.rates if fixed_rates else rates
+        return Hazard(mine / time if time else 0.0, effects, rates, self.resolution)

@@ -37,7 +37,14 @@ def test_the_default_is_seven_models_in_their_order():
         "shapley",
         "markov",
     ]
-    assert set(MODELS) - set(DEFAULT_MODELS) == {"last_non_direct", "markov_path_level"}
+    assert set(MODELS) - set(DEFAULT_MODELS) == {
+        "last_non_direct",
+        "markov_path_level",
+        "probabilistic",
+        "bagged_logistic",
+        "additive_hazard",
+        "leave_one_out",
+    }
 
 
 def test_each_result_is_that_of_the_model_alone():

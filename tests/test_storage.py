@@ -34,6 +34,7 @@ from attribution import (
     TransitionCounts,
     coalition_worths,
 )
+from attribution.models import AdditiveHazard, BaggedLogistic
 from attribution.spec import EventSpec
 from attribution.statistics import ChannelCredit, CoalitionCounts, Statistic
 from attribution.storage import (
@@ -57,6 +58,9 @@ ALL = [
     Shapley(worth="rate", scale="total", random_state=3, max_permutations=4000, tolerance=None),
     Shapley(worth="markov"),
     Shapley(worth={("b", "a"): 1 / 3, "ü": -2.0, (): 0.0}),
+    Shapley(worth=BaggedLogistic(n_models=3, penalty=0.1), scale="total"),
+    Shapley(worth=AdditiveHazard(half_life="3D")),
+    AdditiveHazard(half_life=datetime.timedelta(hours=7)),
 ]
 every_model = pytest.mark.parametrize("model", ALL, ids=lambda model: model.name)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from attribution.models.base import Model
+from attribution.models.base import Model, Predictor, Responsive
+from attribution.models.hazard import AdditiveHazard
+from attribution.models.leave_one_out import LeaveOneOut
+from attribution.models.logistic import BaggedLogistic
 from attribution.models.markov import Markov, MarkovPathLevel
+from attribution.models.probabilistic import Probabilistic
 from attribution.models.rules import (
     FirstClick,
     LastClick,
@@ -24,20 +28,30 @@ MODELS: dict[str, type[Model]] = {
     "markov": Markov,
     "last_non_direct": LastNonDirect,
     "markov_path_level": MarkovPathLevel,
+    "probabilistic": Probabilistic,
+    "bagged_logistic": BaggedLogistic,
+    "additive_hazard": AdditiveHazard,
+    "leave_one_out": LeaveOneOut,
 }
 DEFAULT_MODELS = tuple(MODELS)[:7]
 
 __all__ = [
     "DEFAULT_MODELS",
     "MODELS",
+    "AdditiveHazard",
+    "BaggedLogistic",
     "FirstClick",
     "LastClick",
     "LastNonDirect",
+    "LeaveOneOut",
     "Linear",
     "Markov",
     "MarkovPathLevel",
     "Model",
     "PositionBased",
+    "Predictor",
+    "Probabilistic",
+    "Responsive",
     "Shapley",
     "TimeDecay",
 ]

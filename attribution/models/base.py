@@ -92,7 +92,7 @@ class Model(ABC):
 
     def require(self, journeys: Journeys) -> None:
         """Raise `InputError` if these are no journeys, or lack what the model needs."""
-        lack = self.unmet(_checked(journeys))
+        lack = self.unmet(require_journeys(journeys))
         if lack is not None:
             raise InputError(lack)
 
@@ -167,6 +167,8 @@ def summarize_parts(
 
 def _short(option: object) -> str:
     """Write an option in a name: functions by theirs, tables by their length and a checksum."""
+    if isinstance(option, Model):
+        return option.name
     if callable(option):
         return getattr(option, "__name__", type(option).__name__)
     if isinstance(option, tuple):
@@ -180,6 +182,48 @@ class Partitioned(Protocol):
 
     def sum_of(self, function: Callable[[Journeys], T]) -> T:
         """Return the sum of an additive function of the journeys of each partition."""
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """A model that also says how likely a journey converts."""
+
+    def predict(self, statistic: Statistic, journeys: Journeys) -> FloatArray:
+        """Return the probability that a journey with the touches of each row converts.
+
+        Parameters
+        ----------
+        statistic
+            Of this model, from `summarize`; what is learned is learned from it alone.
+        journeys
+            The rows to predict. Their outcomes are not looked at, and channels that the statistic
+            does not know are let pass.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n_rows,), from 0 to 1; NaN for rows without touches, which no model learns from,
+            and where there is nothing to learn from.
+        """
+
+
+@runtime_checkable
+class Response(Protocol):
+    """How often journeys convert that touch only some channels: the worth of sets of channels."""
+
+    def __call__(self, channels: frozenset[str]) -> float:
+        """Return the rate with these channels less the rate with none."""
+
+    def worths(self) -> FloatArray:
+        """Return the same for every set of the n channels, shape (2**n,); bit i is channel i."""
+
+
+@runtime_checkable
+class Responsive(Protocol):
+    """A model that can say what would happen without some channels."""
+
+    def response(self, statistic: Statistic) -> Response:
+        """Return the fitted response of the journeys behind a statistic of this model."""
 
 
 def sum_over(
@@ -207,13 +251,23 @@ def parts_of(journeys: Journeys | Iterable[Journeys]) -> Iterable[Journeys]:
     Raises
     ------
     InputError
+        See `wholes_of`.
+    """
+    return (part for each in wholes_of(journeys) for part in each.parts())
+
+
+def wholes_of(journeys: Journeys | Iterable[Journeys]) -> Iterable[Journeys]:
+    """Return the parts of a stream as they are, or journeys in memory as the only one.
+
+    Raises
+    ------
+    InputError
         If it is neither, or a part (once it is read) is something else.
     """
-    if isinstance(journeys, Journeys):
-        return journeys.parts()
-    if not isinstance(journeys, Iterable) or isinstance(journeys, str) or hasattr(journeys, "iloc"):
-        return [_checked(journeys)]
-    return (part for each in journeys for part in _checked(each).parts())
+    no_stream = not isinstance(journeys, Iterable) or isinstance(journeys, str)
+    if isinstance(journeys, Journeys) or no_stream or hasattr(journeys, "iloc"):
+        return [require_journeys(journeys)]
+    return map(require_journeys, journeys)
 
 
 def other_statistic(model: Model, needed: type[Statistic], got: object) -> InputError:
@@ -224,7 +278,15 @@ def other_statistic(model: Model, needed: type[Statistic], got: object) -> Input
     )
 
 
-def _checked(part: object) -> Journeys:
+def codes_among(channels: tuple[str, ...], journeys: Journeys) -> IntArray:
+    """Return the place among some channels of each touch, -1 for others, shape (n_touches,)."""
+    place = {name: i for i, name in enumerate(channels)}
+    known = np.array([place.get(name, -1) for name in journeys.channels], dtype=np.intp)
+    return known[journeys.codes]
+
+
+def require_journeys(part: object) -> Journeys:
+    """Return journeys, or raise `InputError` if it is something else."""
     if not isinstance(part, Journeys):
         raise InputError(
             f"Got a {type(part).__name__}, not Journeys. Hint: Journeys.from_events(...) or "
@@ -246,7 +308,7 @@ def outcome_of(journeys: Journeys, of: Outcome) -> FloatArray:
     if of not in ("conversions", "value"):
         raise InputError(f"of={of!r} is not one of ('conversions', 'value').")
     if of == "conversions":
-        return _checked(journeys).conversions
+        return require_journeys(journeys).conversions
     if journeys.values is None:
         raise InputError("These journeys have no value. Hint: name its column with value=.")
     return journeys.values

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from attribution.arrays import FloatArray, IntArray
+from attribution.arrays import FloatArray
 from attribution.errors import InputError, warn
 from attribution.journeys import Journeys
 from attribution.models.base import (
@@ -28,6 +28,7 @@ from attribution.models.base import (
     Model,
     Outcome,
     channel_index,
+    codes_among,
     other_statistic,
     outcome_of,
 )
@@ -36,14 +37,16 @@ from attribution.models.coalitions import coalitions_of
 from attribution.models.removals import EFFECTS, Effects, Removal, null_effects, require_removal
 from attribution.models.spread import (
     share_out,
+    shares_within,
     split_equally,
     spread_credit,
     spread_details,
+    spread_over_touches,
     touches_of,
 )
-from attribution.models.transitions import count_transitions
+from attribution.models.transitions import count_transitions, rates_at_end
 from attribution.results import Attribution
-from attribution.segments import reduce_rows, sum_by
+from attribution.segments import sum_by
 from attribution.statistics import (
     CoalitionCounts,
     PathLevelCounts,
@@ -52,6 +55,7 @@ from attribution.statistics import (
 )
 
 LONGEST_ORDER = 1_000
+EFFECT_COLUMNS = ("removal_effect", "removal_effect_value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +170,17 @@ class Markov(Model):
         """Spread each channel's total over its touches; see `attribution.models.spread`."""
         return spread_credit(self, journeys, attribution, of)
 
+    def predict(self, statistic: Statistic, journeys: Journeys) -> FloatArray:
+        """Return the share that converts of the journeys that end as each row does.
+
+        A row ends in its last `order` touches. Where no journey ended so, it is the base rate; see
+        `attribution.models.base.Predictor`.
+        """
+        if not isinstance(statistic, TransitionCounts):
+            raise other_statistic(self, TransitionCounts, statistic)
+        require_order(statistic, self.order)
+        return rates_at_end(statistic, codes_among(statistic.channels, journeys), journeys.offsets)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MarkovPathLevel(Model):
@@ -237,7 +252,7 @@ class MarkovPathLevel(Model):
         found = null_effects(Chain.of(counts), groups)
 
         def credit(effects: FloatArray, outcome: FloatArray) -> FloatArray:
-            shares = _within(effects, sets.members, sets.offsets)
+            shares = shares_within(effects[sets.members], sets.offsets)
             return sum_by(
                 sets.members, shares * np.repeat(outcome, np.diff(sets.offsets)), len(groups)
             )
@@ -266,19 +281,8 @@ class MarkovPathLevel(Model):
         column = "removal_effect" if of == "conversions" else "removal_effect_value"
         effects = attribution.extra[column][index]
         row, code = journeys.distinct
-        n = max(1, len(journeys.channels))
-        share = _within(effects, code, np.searchsorted(row, np.arange(len(journeys) + 1)))
-        pair = np.searchsorted(row * n + code, journeys.rows * n + journeys.codes)
-        repeats = np.bincount(pair, minlength=len(row))
-        return np.asarray((share / repeats)[pair] * np.repeat(outcome, journeys.lengths))
-
-
-def _within(effects: FloatArray, members: IntArray, offsets: IntArray) -> FloatArray:
-    """Return each member's share of the effects of its set; alike where all are zero."""
-    own, sizes = effects[members], np.diff(offsets)
-    whole = np.repeat(reduce_rows(np.add, own, offsets), sizes)
-    alike = 1.0 / np.repeat(np.maximum(sizes, 1), sizes)
-    return np.asarray(np.divide(own, whole, out=alike, where=whole > 0))
+        share = shares_within(effects[code], np.searchsorted(row, np.arange(len(journeys) + 1)))
+        return spread_over_touches(journeys, share) * np.repeat(outcome, journeys.lengths)
 
 
 def checked_order(order: Any) -> int:
@@ -370,8 +374,7 @@ def warn_of_long_order(statistic: TransitionCounts) -> None:
 
 def effect_columns(effects: FloatArray) -> dict[str, FloatArray]:
     """Name the columns of removal effects."""
-    names = ("removal_effect", "removal_effect_value")
-    return {name: effects[:, i] for i, name in enumerate(names[: effects.shape[1]])}
+    return {name: effects[:, i] for i, name in enumerate(EFFECT_COLUMNS[: effects.shape[1]])}
 
 
 def chain_details(statistic: TransitionCounts, found: Effects) -> dict[str, Any]:

@@ -19,7 +19,7 @@ value methods for attribution modeling in online advertising.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from reprlib import repr as short
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -28,7 +28,14 @@ import numpy as np
 from attribution.arrays import FloatArray
 from attribution.errors import InputError, nearest, warn
 from attribution.journeys import Journeys
-from attribution.models.base import Kind, Outcome, SeparableModel, other_statistic
+from attribution.models.base import (
+    Kind,
+    Model,
+    Outcome,
+    Responsive,
+    SeparableModel,
+    other_statistic,
+)
 from attribution.models.coalitions import coalitions_of
 from attribution.models.games import EXACT_PLAYERS, shapley_values
 from attribution.models.markov import (
@@ -37,6 +44,8 @@ from attribution.models.markov import (
     require_order,
     warn_of_certain_conversion,
 )
+from attribution.models.records import TimedPaths
+from attribution.models.responses import ResponseGame
 from attribution.models.sampling import require_options, sample_shapley_values
 from attribution.models.spread import (
     equal_weights,
@@ -79,14 +88,16 @@ class Shapley(SeparableModel):
     worth
         "conversions"; "rate", the conversion rate of journeys within the set; "markov", the
         conversion probability of the chain of order 1 without the other channels; a function of a
-        frozenset of channels (never asked for the empty set, which is worth 0); or a table, a
-        mapping (or Series) from channels to worth in which missing sets are worth 0. See
+        frozenset of channels (never asked for the empty set, which is worth 0); a table, a
+        mapping (or Series) from channels to worth in which missing sets are worth 0; or a model
+        that can say what would happen without some channels, `BaggedLogistic` or
+        `AdditiveHazard`: the rate it expects with the set less that with no channel. See
         `attribution.models.worths`.
     scale
         "total" shares out conversions (and value) in proportion to the values. A rate knows no
         volume, so a channel can be given more conversions than it took part in, or less than
-        none: a warning names each. With a function or table, value is shared out in the same
-        proportions.
+        none: a warning names each. With a function, table or model, value is shared out in the
+        same proportions.
     method
         "exact" over all 2**n sets, "sampling" of orders with standard errors, or "auto": exact up
         to 24 channels. A function is called for every set: from about 14 channels on sampling is
@@ -114,7 +125,9 @@ class Shapley(SeparableModel):
     """
 
     key: ClassVar[str] = "shapley"
-    worth: Literal["conversions", "rate", "markov"] | Worth | Mapping[Any, float] = "conversions"
+    worth: Literal["conversions", "rate", "markov"] | Worth | Mapping[Any, float] | Model = (
+        "conversions"
+    )
     scale: Literal["total"] | None = None
     method: Literal["auto", "exact", "sampling"] = "auto"
     tolerance: float | None = 0.005
@@ -126,6 +139,12 @@ class Shapley(SeparableModel):
             if self.worth not in GAMES:
                 raise InputError(
                     f"worth={self.worth!r} is not one of {GAMES}.{nearest(self.worth, GAMES)}"
+                )
+        elif isinstance(self.worth, Model):
+            if not isinstance(self.worth, Responsive):
+                raise InputError(
+                    f"worth={self.worth.name} cannot say what would happen without some channels. "
+                    "Hint: BaggedLogistic() or AdditiveHazard()."
                 )
         elif hasattr(self.worth, "columns"):
             raise InputError(
@@ -161,6 +180,13 @@ class Shapley(SeparableModel):
         return self.worth == "conversions"
 
     @property
+    def _needed(self) -> type[Statistic]:
+        if self.worth == "markov":
+            return PathLevelCounts
+        timed = isinstance(self.worth, Model) and "ages" in self.worth.needs
+        return TimedPaths if timed else CoalitionCounts
+
+    @property
     def lack_of_credit(self) -> str | None:
         """See `Model.lack_of_credit`."""
         if self._splits or self.scale:
@@ -170,7 +196,8 @@ class Shapley(SeparableModel):
     def unmet(self, journeys: Journeys) -> str | None:
         """Refuse negative value for every worth but conversions; see `Model.unmet`."""
         refused = None if self._splits else refused_value(journeys, "A Shapley game")
-        return refused or super().unmet(journeys)
+        lack = self.worth.unmet(journeys) if isinstance(self.worth, Model) else None
+        return refused or lack or super().unmet(journeys)
 
     def weights(self, journeys: Journeys) -> FloatArray:
         """Return 1 / (distinct channels of the row x touches of this channel in the row)."""
@@ -187,17 +214,20 @@ class Shapley(SeparableModel):
         self.require(journeys)
         if self.worth == "markov":
             return path_level_counts(self, journeys, 1)
+        if isinstance(self.worth, Model):
+            return replace(self.worth.summarize(journeys), model=self)
         return coalitions_of(self, journeys)
 
     def solve(self, statistic: Statistic) -> Attribution:
         """Solve the game, and share out where `scale` asks for it."""
         if self._splits:
             return super().solve(statistic)
-        sets = statistic.coalitions if isinstance(statistic, PathLevelCounts) else statistic
-        needed = PathLevelCounts if self.worth == "markov" else CoalitionCounts
-        if not isinstance(statistic, needed) or not isinstance(sets, CoalitionCounts):
-            raise other_statistic(self, needed, statistic)
-        if isinstance(self.worth, str):
+        sets: Statistic = statistic
+        if isinstance(statistic, PathLevelCounts | TimedPaths):
+            sets = statistic.coalitions
+        if not isinstance(statistic, self._needed) or not isinstance(sets, CoalitionCounts):
+            raise other_statistic(self, self._needed, statistic)
+        if isinstance(self.worth, str | Model):
             warn_of_certain_conversion(sets)
         game = game_of(self.worth, statistic)
         solutions = self._solutions(game)
@@ -316,6 +346,8 @@ def game_of(worth: Any, statistic: Statistic) -> Game:
         return MarkovGame.of(statistic.transitions)
     if isinstance(statistic, CoalitionCounts) and worth == "rate":
         return RateGame.of(statistic)
+    if isinstance(worth, Responsive):
+        return ResponseGame(statistic.channels, worth.response(statistic))
     return NamedGame(statistic.channels, dict(worth) if isinstance(worth, tuple) else worth)
 
 

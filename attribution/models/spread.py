@@ -17,7 +17,7 @@ from attribution.arrays import FloatArray, IntArray
 from attribution.journeys import Journeys
 from attribution.models.base import Model, Outcome, channel_index, outcome_of
 from attribution.results import Attribution
-from attribution.segments import sum_by
+from attribution.segments import reduce_rows, sum_by
 
 
 def equal_weights(journeys: Journeys) -> FloatArray:
@@ -109,3 +109,25 @@ def share_out(parts: FloatArray, total: float) -> FloatArray:
     """Return the total in proportion to the parts; zeros where their sum is not positive."""
     whole = float(parts.sum())
     return parts * (total / whole) if whole > 0 else np.zeros(len(parts))
+
+
+def shares_within(parts: FloatArray, offsets: IntArray) -> FloatArray:
+    """Return each entry's share of the sum of its row; alike where all of a row are zero."""
+    sizes = np.diff(offsets)
+    whole = np.repeat(reduce_rows(np.add, parts, offsets), sizes)
+    alike = 1.0 / np.repeat(np.maximum(sizes, 1), sizes)
+    return np.asarray(np.divide(parts, whole, out=alike, where=whole > 0))
+
+
+def spread_over_touches(journeys: Journeys, share: FloatArray) -> FloatArray:
+    """Spread a number for each pair of `Journeys.distinct` alike over its touches.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_touches,).
+    """
+    row, code = journeys.distinct
+    n = max(1, len(journeys.channels))
+    pair = np.searchsorted(row * n + code, journeys.rows * n + journeys.codes)
+    return np.asarray((share / np.bincount(pair, minlength=len(row)))[pair])

@@ -17,6 +17,9 @@ markov
     is eliminated, while tables shrink by a row and a column. That is about 6 * 2**n steps in all.
 a function or a table
     of the worths themselves.
+a model
+    that has learned how journeys respond to channels: v(S) = expected rate with the channels of S
+    less that with none.
 
 v(empty) = 0, and journeys without touches play no game. Where journeys have value, the first two
 play a second game of value per journey.

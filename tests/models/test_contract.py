@@ -20,6 +20,7 @@ from attribution import (
     PositionBased,
     TimeDecay,
 )
+from attribution.models import AdditiveHazard, BaggedLogistic
 
 # Random tables often have no journey without conversion, or none longer than the order;
 # test_markov holds the warnings.
@@ -28,7 +29,10 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:No journey has more than:attribution.AttributionWarning",
 )
 ALL = [
-    *(model() for model in MODELS.values()),
+    *(model() for model in MODELS.values() if model is not BaggedLogistic),
+    BaggedLogistic(n_models=5),  # what is promised does not depend on their number
+    BaggedLogistic(sample_share=1, channel_share=1),
+    AdditiveHazard(half_life="1D"),
     PositionBased.j_shaped(),
     TimeDecay(half_life="1min"),
     Markov(order=2),
@@ -38,10 +42,20 @@ ALL = [
 RULES = [model for model in ALL if model.kind == "rule"]
 SEPARABLE = [model for model in ALL if model.separable]
 UNTIMED = [model for model in ALL if not model.needs]
+BASELINE = [model for model in ALL if isinstance(model, AdditiveHazard | BaggedLogistic)]
+NO_BASELINE = [model for model in ALL if model not in BASELINE]
+# Names and counts decide which journeys and channels a sample holds.
+UNSAMPLED = [model for model in ALL if model != BaggedLogistic(n_models=5)]
 ONE_OUTCOME = ("conversions", "value")
 
 few = settings(max_examples=12)  # for each of the models
-every_model = pytest.mark.parametrize("model", ALL, ids=lambda model: model.name)
+
+
+def each(models):
+    return pytest.mark.parametrize("model", models, ids=lambda model: model.name)
+
+
+every_model = each(ALL)
 
 
 def journeys_of(rows):
@@ -56,6 +70,12 @@ def near(expected, rel=1e-9):
     """Equal but for rounding, which is relative to the largest figure, not to each."""
     scale = max([1e-12, *map(abs, expected.values())])
     return pytest.approx(expected, rel=rel, abs=rel * scale)
+
+
+def baseline_of(result, of="conversions"):
+    """The baseline, 0 where the model has none."""
+    baseline = result.baseline if of == "conversions" else result.baseline_value
+    return 0.0 if baseline is None else baseline
 
 
 def total(rows, of):
@@ -84,14 +104,35 @@ def test_the_registry_is_keyed_by_the_names_of_its_models():
 @given(rows=tables(converting=True))
 def test_conserves_conversions_and_value_and_is_never_negative(model, rows):
     result = model.attribute(journeys_of(rows))
-    assert result.conversions.sum() + result.unattributed == pytest.approx(
-        total(rows, "conversions"), rel=1e-9
-    )
-    assert result.values.sum() + result.unattributed_value == pytest.approx(
-        total(rows, "value"), rel=1e-9
-    )
+    attributed = result.conversions.sum() + baseline_of(result)
+    assert attributed + result.unattributed == pytest.approx(total(rows, "conversions"), rel=1e-9)
+    attributed = result.values.sum() + baseline_of(result, "value")
+    assert attributed + result.unattributed_value == pytest.approx(total(rows, "value"), rel=1e-9)
     assert result.conversions.min() >= 0
     assert result.values.min() >= 0
+    assert min(baseline_of(result), baseline_of(result, "value")) >= 0
+
+
+@every_model
+def test_models_with_a_baseline_say_so_for_every_outcome_there_is(model):
+    result = model.attribute(journeys_of(SAMPLE))
+    has = model in BASELINE
+    assert (result.baseline is not None, result.baseline_value is not None) == (has, has)
+    bare = model.attribute(as_journeys(SAMPLE, values=False, ages=True))
+    assert (bare.baseline is not None, bare.baseline_value) == (has, None)
+
+
+@each(BASELINE)
+@few
+@given(rows=tables())
+def test_beside_a_baseline_no_journey_is_given_more_than_it_has(model, rows):
+    journeys = journeys_of(rows)
+    for of in ONE_OUTCOME:
+        by_row = np.bincount(journeys.rows, model.credit(journeys, of=of), len(rows))
+        most = np.array([getattr(row, of) if row.path else 0.0 for row in rows])
+        assert (by_row <= most * (1 + 1e-12)).all()
+        rest = (most - by_row).sum()
+        assert rest == pytest.approx(baseline_of(model.attribute(journeys), of), abs=1e-9)
 
 
 @every_model
@@ -108,7 +149,7 @@ def test_credit_of_touches_sums_by_channel(model, rows):
         np.testing.assert_allclose(by_channel, expected, rtol=1e-9, atol=1e-9 * total(rows, of))
 
 
-@pytest.mark.parametrize("model", SEPARABLE, ids=lambda model: model.name)
+@each(SEPARABLE)
 @few
 @given(rows=tables())
 def test_credit_of_touches_sums_to_the_outcome_of_each_journey(model, rows):
@@ -142,14 +183,14 @@ def test_only_rows_without_touches_leave_everything_unattributed(model):
 # --- simple journeys have one answer -------------------------------------------------------
 
 
-@every_model
+@each(NO_BASELINE)
 def test_journeys_of_one_touch_give_it_all(model):
     rows = [Row(("a",), 3, 2, 9.0), Row(("b",), 1, 5, 4.0), Row(("c",), 0, 1)]
     assert credit(model, journeys_of(rows)) == near({"a": 3, "b": 1, "c": 0})
     assert credit(model, journeys_of(rows), "value") == near({"a": 9, "b": 4, "c": 0})
 
 
-@every_model
+@each(NO_BASELINE)
 def test_one_channel_gets_all_however_often_it_is_touched(model):
     rows = [Row(("a",) * 7, 2, 1, 6.0), Row(("a",), 1, 3, 1.5), Row(("a", "a"), 0, 1)]
     assert credit(model, journeys_of(rows)) == near({"a": 3})
@@ -159,8 +200,10 @@ def test_one_channel_gets_all_however_often_it_is_touched(model):
 @every_model
 def test_channels_that_take_turns_in_loops_share_equally(model):
     rows = [Row(("a", "b", "a", "b"), 4, 1, 8.0), Row(("b", "a", "b", "a"), 4, 1, 8.0)]
-    assert credit(model, journeys_of(rows)) == near({"a": 4, "b": 4})
-    assert credit(model, journeys_of(rows), "value") == near({"a": 8, "b": 8})
+    result = model.attribute(journeys_of(rows))
+    half = (8 - baseline_of(result)) / 2
+    assert credit(model, journeys_of(rows)) == near({"a": half, "b": half})
+    assert credit(model, journeys_of(rows), "value") == near({"a": 2 * half, "b": 2 * half})
 
 
 @every_model
@@ -182,21 +225,23 @@ def test_journeys_without_value_have_none_in_the_result(model):
 def test_conversions_of_no_value_share_out_no_value(model):
     rows = [Row(("a", "b"), 2, 1, 0.0)]
     assert credit(model, journeys_of(rows), "value") == {"a": 0, "b": 0}
-    assert sum(credit(model, journeys_of(rows)).values()) == pytest.approx(2)
+    result = model.attribute(journeys_of(rows))
+    assert result.conversions.sum() + baseline_of(result) == pytest.approx(2)
 
 
 @every_model
 def test_a_hundred_channels_in_turn_get_equal_credit(model):
     names = [f"c{i:02}" for i in range(100)]
     rows = [Row(tuple(names[i:] + names[:i]), 1, 1, 2.0) for i in range(100)]
-    assert credit(model, journeys_of(rows)) == near(dict.fromkeys(names, 1.0))
-    assert credit(model, journeys_of(rows), "value") == near(dict.fromkeys(names, 2.0))
+    each = 1 - baseline_of(model.attribute(journeys_of(rows))) / 100
+    assert credit(model, journeys_of(rows)) == near(dict.fromkeys(names, each))
+    assert credit(model, journeys_of(rows), "value") == near(dict.fromkeys(names, 2 * each))
 
 
 # --- names, order and grouping do not matter -----------------------------------------------
 
 
-@every_model
+@each(UNSAMPLED)
 @few
 @given(rows=tables(), randomness=st.randoms(use_true_random=False))
 def test_renaming_channels_renames_the_credit(model, rows, randomness):
@@ -220,7 +265,7 @@ def test_order_of_rows_does_not_matter(model, rows, randomness):
         )
 
 
-@pytest.mark.parametrize("model", UNTIMED, ids=lambda model: model.name)
+@each(UNTIMED)
 @few
 @given(rows=tables())
 def test_compressed_journeys_give_the_same(model, rows):
@@ -282,7 +327,7 @@ def test_summing_statistics_by_hand_is_what_attribute_does(model):
 # --- numbers of any size -------------------------------------------------------------------
 
 
-@every_model
+@each(UNSAMPLED)
 @pytest.mark.parametrize("factor", [0.1, 1 / 3, 1e-6, 1e15])
 def test_counts_may_be_fractions_or_huge(model, factor):
     rows = [row for row in SAMPLE if row.path]
@@ -304,10 +349,11 @@ def test_huge_counts_stay_whole(model):
     rows = [Row(("a", "b"), 10**15 + 1, 1, 1e15), Row(("b",), 1, 10**15)]
     result = model.attribute(journeys_of(rows))
     assert result.total_conversions == 10**15 + 2
-    assert result.conversions.sum() == pytest.approx(10**15 + 2, rel=1e-15)
+    attributed = result.conversions.sum() + baseline_of(result)
+    assert attributed == pytest.approx(10**15 + 2, rel=1e-15)
 
 
-@pytest.mark.parametrize("model", RULES, ids=lambda model: model.name)
+@each(RULES)
 def test_rules_share_out_refunds_like_sales(model):
     rows = [Row(("a", "b", "a"), 1, 0, -12.0, (3, 2, 0)), Row(("b",), 1, 1, 2.0)]
     sold = [row._replace(value=-row.value) for row in rows]

@@ -1,0 +1,253 @@
+"""Leave one out, path by path: what a path's conversion rate loses without a touch.
+
+Take a path p of conversion rate r(p), and p without its touch i: another path, observed or not. The
+contribution of the touch is
+
+    max(0, r(p) - r(p without i)),
+
+where r of a path that no journey took is 0. All conversions (value) of a path are shared over its
+touches in proportion; where no touch contributes, the last one gets all. What a single touch is
+compared with (the empty path, which no journey takes) makes no difference: it gets all either way.
+
+Paths are looked up by a number, h(p) = sum over k of x(code of touch k) * B^k modulo 2^64, with
+random x and odd B. From prefix sums of its terms, h of p without each of its touches takes a step
+per touch, so that no path is ever written out; a match is then compared touch by touch.
+
+The rule is known from fractribution, where it goes by the name of Shapley values; it looks at one
+removal per touch, not at all sets of touches, and is named here for what it does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from attribution.arrays import BoolArray, FloatArray, IntArray
+from attribution.journeys import Journeys
+from attribution.models.base import (
+    Kind,
+    Model,
+    Outcome,
+    channel_index,
+    codes_among,
+    other_statistic,
+    outcome_of,
+)
+from attribution.models.records import PathCounts
+from attribution.models.sampling import generator_of
+from attribution.results import Attribution
+from attribution.segments import (
+    group_paths,
+    offsets_of,
+    reduce_rows,
+    row_index,
+    sum_by,
+    take_rows,
+)
+from attribution.statistics import Statistic
+
+ENTRIES_AT_ONCE = 2**21
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaveOneOut(Model):
+    """Each path's conversions by how much its rate exceeds that of the path without a touch.
+
+    It needs many journeys per path: most paths of a real log occur once or twice, the path without
+    a touch often not at all, and then every touch gets an equal part of the path. Collapse repeats
+    first, or group channels. Order matters, ages do not. The statistic is the table of distinct
+    paths and grows with the data, and so does `details` of the result, which holds the weights of
+    the paths that convert.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({
+    ...     "path": ["a", "b", "a > b"], "conversions": [1, 3, 4], "nulls": [9, 7, 4]
+    ... })
+    >>> result = LeaveOneOut().attribute(Journeys.from_paths(table, nulls="nulls"))
+    >>> result.to_frame()["conversions"].round(3).to_dict()  # of a > b: 0.5 - 0.3, 0.5 - 0.1
+    {'a': 2.333, 'b': 5.667}
+    """
+
+    key: ClassVar[str] = "leave_one_out"
+    kind: ClassVar[Kind] = "data"
+    separable: ClassVar[bool] = True
+
+    def summarize(self, journeys: Journeys) -> PathCounts:
+        """Count the journeys of each distinct path."""
+        self.require(journeys)
+        return PathCounts.of_journeys(self, journeys)
+
+    def solve(self, statistic: Statistic) -> Attribution:
+        """Share out each path by itself."""
+        paths = self._checked(statistic)
+        converting = np.flatnonzero((paths.conversions > 0) | (_or_zero(paths.values) != 0))
+        weights, missing = path_weights(paths, converting)
+        touches, offsets = take_rows(paths.offsets, converting)
+        codes, sizes = paths.codes[touches], np.diff(offsets)
+
+        def credit(outcome: FloatArray) -> FloatArray:
+            each = weights * np.repeat(outcome[converting], sizes)
+            return sum_by(codes, each, len(paths.channels))
+
+        return Attribution.of(
+            statistic,
+            model=self.name,
+            conversions=credit(paths.conversions),
+            values=None if paths.values is None else credit(paths.values),
+            details={
+                "n_paths": len(paths.offsets) - 1,
+                "unobserved_share": float(missing.mean()) if len(missing) else None,
+                "codes": codes.tolist(),
+                "lengths": sizes.tolist(),
+                "weights": weights.tolist(),
+            },
+        )
+
+    def credit(
+        self,
+        journeys: Journeys,
+        attribution: Attribution | None = None,
+        of: Outcome = "conversions",
+    ) -> FloatArray:
+        """Share out each journey by the weights of its path; see `Model.credit`."""
+        outcome = outcome_of(journeys, of)
+        if attribution is None:
+            attribution = self.attribute(journeys)
+        codes = channel_index(self, journeys, attribution, of)[journeys.codes]
+        kept = attribution.details
+        known = np.array(kept["codes"], dtype=np.int64)
+        offsets = offsets_of(np.array(kept["lengths"], dtype=np.int64))
+        weights = np.array(kept["weights"], dtype=np.float64)
+        place = _places(known, offsets, codes, journeys.offsets)
+        share = np.zeros(len(codes))
+        found = np.repeat(place >= 0, journeys.lengths)
+        share[found] = weights[take_rows(offsets, place[place >= 0])[0]]
+        share[(journeys.offsets[1:] - 1)[(place < 0) & (journeys.lengths > 0)]] = 1.0
+        return share * np.repeat(outcome, journeys.lengths)
+
+    def predict(self, statistic: Statistic, journeys: Journeys) -> FloatArray:
+        """Return the conversion rate of the path of each row.
+
+        The base rate for a path that no journey took; see `attribution.models.base.Predictor`.
+        """
+        paths = self._checked(statistic)
+        whole = paths.conversions + paths.nulls
+        base = paths.conversions.sum() / whole.sum() if whole.any() else np.nan
+        rates = np.full(len(journeys), base)
+        codes = codes_among(paths.channels, journeys)
+        place = _places(paths.codes, paths.offsets, codes, journeys.offsets)
+        place[place >= 0] = np.where(whole[place[place >= 0]] > 0, place[place >= 0], -1)
+        rates[place >= 0] = (paths.conversions / np.maximum(whole, 1e-300))[place[place >= 0]]
+        rates[journeys.lengths == 0] = np.nan
+        return rates
+
+    def _checked(self, statistic: Statistic) -> PathCounts:
+        if not isinstance(statistic, PathCounts):
+            raise other_statistic(self, PathCounts, statistic)
+        return statistic
+
+
+def path_weights(paths: PathCounts, chosen: IntArray) -> tuple[FloatArray, BoolArray]:
+    """Return the share of each touch of the chosen paths, and whether its removal is unobserved.
+
+    Returns
+    -------
+    weights, missing
+        Shape (n_touches of the chosen paths,), path after path; the weights of each sum to 1.
+    """
+    whole = paths.conversions + paths.nulls
+    rate = np.divide(paths.conversions, whole, out=np.zeros(len(whole)), where=whole > 0)
+    other = without_each(paths.codes, paths.offsets, chosen)
+    missing = (other < 0) | (whole[other] == 0)
+    offsets = take_rows(paths.offsets, chosen)[1]
+    sizes = np.diff(offsets)
+    lost = np.repeat(rate[chosen], sizes) - np.where(missing, 0.0, rate[other])
+    lost = np.maximum(lost, 0.0)
+    total = reduce_rows(np.add, lost, offsets)
+    lost[(offsets[1:] - 1)[total <= 0]] = 1.0
+    return lost / np.repeat(np.where(total > 0, total, 1.0), sizes), missing
+
+
+def without_each(codes: IntArray, offsets: IntArray, chosen: IntArray) -> IntArray:
+    """Find each of the chosen paths without each of its touches among all paths.
+
+    Parameters
+    ----------
+    codes, offsets
+        Distinct paths.
+    chosen
+        Numbers of paths, none of them empty.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_touches of the chosen paths,); the number of the path, -1 where it is none.
+    """
+    n_paths = len(offsets) - 1
+    touches, cuts = take_rows(offsets, chosen)
+    if not len(touches):
+        return np.zeros(0, dtype=np.int64)
+    sums, factor, total = _hashes(codes, offsets)
+    order = np.argsort(total, kind="stable")
+    start = np.repeat(offsets[:-1][chosen], np.diff(cuts))
+    row = np.repeat(chosen, np.diff(cuts))
+    before, upto = sums[touches] - sums[start], sums[touches + 1] - sums[start]
+    sought = before + (total[row] - upto) * factor
+    at = np.searchsorted(total[order], sought)
+    found = order[np.minimum(at, n_paths - 1)]
+    shorter = np.diff(offsets)[found] == np.diff(offsets)[row] - 1
+    match = np.flatnonzero((total[found] == sought) & shorter)
+    result = np.full(len(touches), -1, dtype=np.int64)
+    entries = offsets_of(np.diff(offsets)[found[match]])
+    first = 0
+    while first < len(match):
+        last = int(np.searchsorted(entries, entries[first] + ENTRIES_AT_ONCE, side="right")) - 1
+        block = match[first : max(first + 1, last)]
+        index, own = take_rows(offsets, found[block])
+        step = np.arange(len(index)) - np.repeat(own[:-1], np.diff(own))
+        place = np.repeat(touches[block] - start[block], np.diff(own))
+        mine = np.repeat(start[block], np.diff(own)) + step + (step >= place)
+        unequal = sum_by(row_index(own), codes[index] != codes[mine], len(block))
+        result[block[unequal == 0]] = found[block[unequal == 0]]
+        first += len(block)
+    return result
+
+
+def _hashes(codes: IntArray, offsets: IntArray) -> tuple[Any, Any, Any]:
+    """Return prefix sums of the terms of h, 1 / B, and h of each path, all modulo 2^64.
+
+    Two different paths that share a number would hide one another: then others are drawn.
+    """
+    generator, n = generator_of(None), int(codes.max(initial=0)) + 1
+    sizes = np.diff(offsets)
+    while True:
+        drawn = generator.integers(0, 2**64, n + 1, dtype=np.uint64)
+        base, values = int(drawn[0]) | 1, drawn[1:]
+        powers = np.full(int(sizes.max(initial=0)) + 1, base, dtype=np.uint64)
+        powers[0] = 1
+        powers = np.multiply.accumulate(powers)
+        step = np.arange(len(codes)) - np.repeat(offsets[:-1], sizes)
+        sums = np.zeros(len(codes) + 1, dtype=np.uint64)
+        np.cumsum(values[codes] * powers[step], out=sums[1:])
+        total = sums[offsets[1:]] - sums[offsets[:-1]]
+        if len(np.unique(total)) == len(total):
+            return sums, np.uint64(pow(base, -1, 2**64)), total
+
+
+def _places(codes: IntArray, offsets: IntArray, others: IntArray, cuts: IntArray) -> IntArray:
+    """Return the number of the equal path for each of other rows, -1 where there is none."""
+    number = group_paths(
+        np.concatenate([codes, others]), np.concatenate([offsets, cuts[1:] + offsets[-1]])
+    )
+    n = len(offsets) - 1
+    place = np.full(int(number.max(initial=-1)) + 1, -1, dtype=np.int64)
+    place[number[:n]] = np.arange(n)
+    return place[number[n:]]
+
+
+def _or_zero(values: FloatArray | None) -> FloatArray:
+    return np.zeros(1) if values is None else values

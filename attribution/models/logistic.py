@@ -1,0 +1,376 @@
+"""Bagged logistic regression of conversion on the presence of channels.
+
+The log-odds of conversion of a journey whose channels are S are taken as
+
+    log p(S) / (1 - p(S)) = b_0 + sum of b_c over c in S.
+
+One regression on all channels is unsteady where channels occur together. So many are fitted, each
+to a random part of the journeys and of the channels, and the coefficient of a channel is its mean
+over the fits that hold it; a channel that was not drawn has no estimate there, and is not counted
+as 0. In a single fit the intercept also stands for the channels left out, so it is not averaged:
+b_0 is chosen in the end so that expected conversions, sum of p(S) over all journeys, are those
+observed. With all channels and all journeys in every fit, that is the plain regression.
+
+A conversion of S would have happened anyway with p(empty) / p(S), at most 1: that part is baseline.
+The rest is shared over the channels of S in proportion to max(b_c, 0).
+
+Every fit minimises mean log-loss + penalty / 2 * sum of b_c^2 (b_0 is free), which has one solution
+also where channels always occur together or separate the outcomes, and does not depend on the scale
+of the counts. A channel in all or none of the drawn journeys has nothing to be compared with: its
+coefficient in that fit is 0.
+
+Source: Shao and Li (2011), Data-driven multi-touch attribution models (the bagged regressions;
+baseline and shares are of this library).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from attribution.arrays import FloatArray, IntArray
+from attribution.errors import InputError, MissingDependencyError
+from attribution.journeys import Journeys
+from attribution.models.base import (
+    Kind,
+    Model,
+    Outcome,
+    channel_index,
+    other_statistic,
+    outcome_of,
+)
+from attribution.models.coalitions import coalitions_of
+from attribution.models.markov import warn_of_certain_conversion
+from attribution.models.sampling import generator_of
+from attribution.models.spread import spread_over_touches
+from attribution.results import Attribution
+from attribution.segments import reduce_rows, row_index, sum_by
+from attribution.statistics import CoalitionCounts, Statistic
+
+PRECISION = 1e-10  # of the gradient of a mean log-loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaggedLogistic(Model):
+    """Channels by their mean coefficient in many logistic regressions, beside a baseline.
+
+    It assumes that channels act on the log-odds one by one: no order, no repetition, no joint
+    effect. It says how conversion goes along with presence, not what causes it: a channel sought by
+    those who buy anyway has a large coefficient. Journeys without conversion are needed; without
+    any, all is baseline. Needs scikit-learn: pip install 'multitouch-attribution[learn]'.
+
+    Parameters
+    ----------
+    n_models
+        Number of regressions.
+    sample_share
+        Probability with which each journey enters a fit, above 0 and at most 1. The journeys of a
+        set of channels are drawn at once, so cost does not grow with their number. What exceeds a
+        whole number enters by its share.
+    channel_share
+        Share of the channels in each fit, above 0 and at most 1, rounded, at least one.
+    penalty
+        Of squared coefficients, per journey; above 0.
+    random_state
+        Seed. None: a fixed one, so that the same input gives the same output.
+
+    Raises
+    ------
+    InputError
+        If an option is out of range.
+    MissingDependencyError
+        If scikit-learn is not installed.
+
+    Examples
+    --------
+    Three of four journeys over `a` convert, one of four without it, whatever else they hold. So a
+    third of the conversions over `a`, and all others, would have come anyway:
+
+    >>> import pandas as pd
+    >>> table = pd.DataFrame({
+    ...     "path": ["a > b", "a", "b", "c"], "conversions": [9, 9, 3, 3], "nulls": [3, 3, 9, 9]
+    ... })
+    >>> model = BaggedLogistic(n_models=20, channel_share=1, sample_share=1)
+    >>> result = model.attribute(Journeys.from_paths(table, nulls="nulls"))
+    >>> result.to_frame()["conversions"].round(2).to_dict(), round(result.baseline, 2)
+    ({'a': 12.0, 'b': 0.0, 'c': 0.0}, 12.0)
+    """
+
+    key: ClassVar[str] = "bagged_logistic"
+    kind: ClassVar[Kind] = "data"
+    separable: ClassVar[bool] = False
+    n_models: int = 100
+    sample_share: float = 0.5
+    channel_share: float = 0.5
+    penalty: float = 1e-6
+    random_state: int | None = None
+
+    def __post_init__(self) -> None:
+        n = self.n_models
+        if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
+            raise InputError(f"n_models={n!r} is not a positive whole number. Hint: n_models=100.")
+        for name in ("sample_share", "channel_share"):
+            share = getattr(self, name)
+            if not isinstance(share, Real) or not 0 < share <= 1:
+                raise InputError(f"{name}={share!r} is no share. Hint: above 0 and at most 1.")
+        if not isinstance(self.penalty, Real) or not 0 < self.penalty < np.inf:
+            raise InputError(f"penalty={self.penalty!r} is not positive. Hint: penalty=1e-6.")
+        generator_of(self.random_state)
+
+    def summarize(self, journeys: Journeys) -> CoalitionCounts:
+        """Count the journeys of each set of channels."""
+        self.require(journeys)
+        return coalitions_of(self, journeys)
+
+    def solve(self, statistic: Statistic) -> Attribution:
+        """Fit the regressions and share out each set of channels by itself."""
+        sets = self._checked(statistic)
+        warn_of_certain_conversion(sets)
+        fit = self.fit(sets)
+        shares, baseline = shares_of(fit, sets.members, sets.offsets)
+        sizes, n = np.diff(sets.offsets), len(sets.channels)
+
+        def credit(outcome: FloatArray) -> FloatArray:
+            return sum_by(sets.members, shares * np.repeat(outcome, sizes), n)
+
+        return Attribution.of(
+            sets,
+            model=self.name,
+            conversions=credit(sets.conversions),
+            values=None if sets.values is None else credit(sets.values),
+            baseline=float(baseline @ sets.conversions),
+            baseline_value=None if sets.values is None else float(baseline @ sets.values),
+            extra={"coefficient": fit.coefficients},
+            details={
+                "intercept": fit.intercept,
+                "base_rate": fit.base_rate,
+                "n_fits": fit.n_fits,
+            },
+        )
+
+    def credit(
+        self,
+        journeys: Journeys,
+        attribution: Attribution | None = None,
+        of: Outcome = "conversions",
+    ) -> FloatArray:
+        """Share out each journey, but for its baseline, by the coefficients of the result."""
+        outcome = outcome_of(journeys, of)
+        if attribution is None:
+            attribution = self.attribute(journeys)
+        index = channel_index(self, journeys, attribution, of)
+        details = attribution.details
+        fit = Fit(
+            attribution.extra["coefficient"][index],
+            details["intercept"],
+            details["base_rate"],
+            details["n_fits"],
+        )
+        row, code = journeys.distinct
+        share, _ = shares_of(fit, code, np.searchsorted(row, np.arange(len(journeys) + 1)))
+        return spread_over_touches(journeys, share) * np.repeat(outcome, journeys.lengths)
+
+    def predict(self, statistic: Statistic, journeys: Journeys) -> FloatArray:
+        """Return p(S) of the channels S of each row; see `attribution.models.base.Predictor`."""
+        sets = self._checked(statistic)
+        fit = self.fit(sets)
+        coefficient = dict(zip(sets.channels, fit.coefficients.tolist(), strict=True))
+        own = np.array([coefficient.get(name, 0.0) for name in journeys.channels])
+        row, code = journeys.distinct
+        rates = fit.rate(sum_by(row, own[code], len(journeys)))
+        return np.where(journeys.lengths > 0, rates, np.nan)
+
+    def response(self, statistic: Statistic) -> LogisticResponse:
+        """Return p(S) - p(empty) as a function of S; see `attribution.models.base.Responsive`."""
+        sets = self._checked(statistic)
+        return LogisticResponse(sets.channels, self.fit(sets))
+
+    def _checked(self, statistic: Statistic) -> CoalitionCounts:
+        if not isinstance(statistic, CoalitionCounts):
+            raise other_statistic(self, CoalitionCounts, statistic)
+        return statistic
+
+    def fit(self, sets: CoalitionCounts) -> Fit:
+        """Return the mean coefficients and the intercept that fits them."""
+        classifier = _classifier()
+        n, generator = len(sets.channels), generator_of(self.random_state)
+        journeys = sets.conversions.sum() + sets.nulls.sum()
+        rate = float(sets.conversions.sum() / journeys) if journeys else None
+        if not n or not rate or rate == 1:
+            return Fit(np.zeros(n), None, rate, 0)
+        n_drawn = min(n, max(1, round(self.channel_share * n)))
+        sums, held, n_fits = np.zeros(n), np.zeros(n), 0
+        repeats = self.n_models if self.sample_share < 1 or n_drawn < n else 1
+        for _ in range(repeats):
+            chosen = np.sort(generator.permutation(n)[:n_drawn])
+            outcomes = [
+                drawn_journeys(each, self.sample_share, generator)
+                for each in (sets.conversions, sets.nulls)
+            ]
+            if not all(outcome.any() for outcome in outcomes):
+                continue
+            sums[chosen] += self._coefficients(classifier, sets, chosen, *outcomes)
+            held[chosen] += 1
+            n_fits += 1
+        mean = sums / np.maximum(held, 1)
+        row = row_index(sets.offsets)
+        odds = sum_by(row, mean[sets.members], len(sets.conversions))
+        whole = sets.conversions + sets.nulls
+        return Fit(mean, intercept_of(odds, whole / journeys, rate), rate, n_fits)
+
+    def _coefficients(
+        self,
+        classifier: Any,
+        sets: CoalitionCounts,
+        chosen: IntArray,
+        conversions: FloatArray,
+        nulls: FloatArray,
+    ) -> FloatArray:
+        """Fit one regression; return the coefficients of the chosen channels."""
+        import sklearn
+
+        drawn = np.flatnonzero(conversions + nulls)
+        place = np.full(len(sets.channels), -1)
+        place[chosen] = np.arange(len(chosen))
+        row = np.full(len(conversions), -1)
+        row[drawn] = np.arange(len(drawn))
+        at, column = row[row_index(sets.offsets)], place[sets.members]
+        inside = (at >= 0) & (column >= 0)
+        presence = np.zeros((len(drawn), len(chosen)))
+        presence[at[inside], column[inside]] = 1.0
+        varies = np.ptp(presence, axis=0) > 0
+        result = np.zeros(len(chosen))
+        if not varies.any():
+            return result
+        presence = presence[:, varies]
+        yes, no = conversions[drawn], nulls[drawn]
+        pull = np.append(presence.T @ (yes - no), (yes - no).sum()) / (2 * (yes + no).sum())
+        if np.abs(pull).max() <= PRECISION:
+            return result  # 0 is the solution, from which the solver cannot start
+        converts, fails = yes > 0, no > 0
+        weight = np.concatenate([yes[converts], no[fails]])
+        outcome = np.repeat([1, 0], [np.count_nonzero(converts), np.count_nonzero(fails)])
+        regression = classifier(
+            C=1.0 / self.penalty, solver="newton-cholesky", tol=PRECISION, max_iter=1000
+        )
+        with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+            regression.fit(
+                np.concatenate([presence[converts], presence[fails]]),
+                outcome,
+                sample_weight=weight / weight.sum(),
+            )
+        result[varies] = regression.coef_[0]
+        return result
+
+
+class Fit(NamedTuple):
+    """What was learned.
+
+    Attributes
+    ----------
+    coefficients
+        Shape (n_channels,); in log-odds.
+    intercept
+        Log-odds without any channel; None where all journeys convert, or none does.
+    base_rate
+        Share of all journeys that convert; None where there is none.
+    n_fits
+        Regressions that saw both outcomes.
+    """
+
+    coefficients: FloatArray
+    intercept: float | None
+    base_rate: float | None
+    n_fits: int
+
+    def rate(self, odds: FloatArray) -> FloatArray:
+        """Return the rate at what channels add to the log-odds."""
+        if self.intercept is None:
+            return np.full(len(odds), np.nan if self.base_rate is None else self.base_rate)
+        return np.asarray(np.exp(_log_rate(self.intercept + odds)))
+
+
+@dataclass(frozen=True, eq=False)
+class LogisticResponse:
+    """p(S) - p(empty) of a fit; see `attribution.models.base.Response`."""
+
+    channels: tuple[str, ...]
+    fit: Fit
+
+    def __call__(self, channels: frozenset[str]) -> float:
+        """Return the rate with these channels less the rate with none."""
+        inside = np.array([name in channels for name in self.channels], dtype=bool)
+        rate = self.fit.rate(np.array([self.fit.coefficients[inside].sum(), 0.0]))
+        return float(rate[0] - rate[1])
+
+    def worths(self) -> FloatArray:
+        """Return the same for every set, shape (2**n,)."""
+        odds = np.zeros(1)
+        for coefficient in self.fit.coefficients:
+            odds = np.concatenate([odds, odds + coefficient])
+        rates = self.fit.rate(odds)
+        return np.asarray(rates - rates[0])
+
+
+def shares_of(fit: Fit, members: IntArray, offsets: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Return each member's share of the conversions of its set, and the baseline's.
+
+    Returns
+    -------
+    shares, baseline
+        Shapes (n_members,) and (n_sets,); they sum to 1 over each set and its baseline.
+    """
+    if fit.intercept is None:
+        return np.zeros(len(members)), np.ones(len(offsets) - 1)
+    sizes, own = np.diff(offsets), fit.coefficients[members]
+    positive = np.maximum(own, 0.0)
+    odds, whole = (reduce_rows(np.add, each, offsets) for each in (own, positive))
+    log_ratio = _log_rate(np.float64(fit.intercept)) - _log_rate(fit.intercept + odds)
+    baseline = np.where(whole > 0, np.exp(np.minimum(log_ratio, 0.0)), 1.0)
+    scale = (1.0 - baseline) / np.where(whole > 0, whole, 1.0)
+    return positive * np.repeat(scale, sizes), baseline
+
+
+def drawn_journeys(counts: FloatArray, share: float, generator: np.random.Generator) -> FloatArray:
+    """Draw journeys, each with the same probability; what exceeds a whole number by its share."""
+    if share == 1:
+        return counts
+    whole = np.floor(np.minimum(counts, 2.0**62))
+    return generator.binomial(whole.astype(np.int64), share) + share * (counts - whole)
+
+
+def intercept_of(odds: FloatArray, weights: FloatArray, rate: float) -> float:
+    """Return the b at which the weighted mean of 1 / (1 + exp(-b - odds)) is the rate.
+
+    By Newton steps, halved into the bracket where they leave it: the mean rises with b.
+    """
+    start = np.log(rate) - np.log1p(-rate)
+    low, high = start - odds.max(), start - odds.min()
+    b = float(np.clip(start - weights @ odds, low, high))
+    for _ in range(200):
+        p = np.exp(_log_rate(b + odds))
+        excess, slope = float(weights @ p) - rate, float(weights @ (p * (1.0 - p)))
+        low, high = (low, min(high, b)) if excess > 0 else (max(low, b), high)
+        step = b - excess / slope if slope > 0 else np.nan
+        step = float(step if low <= step <= high else (low + high) / 2)
+        if abs(step - b) <= 4e-16 * abs(b):
+            break
+        b = step
+    return b
+
+
+def _log_rate(odds: Any) -> Any:
+    return -np.logaddexp(0.0, -odds)
+
+
+def _classifier() -> Any:
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise MissingDependencyError(
+            "BaggedLogistic needs scikit-learn. Hint: pip install 'multitouch-attribution[learn]'."
+        ) from error
+    return LogisticRegression
