@@ -134,6 +134,12 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--of", choices=("conversions", "value"), default="conversions", help="what"
     )
+    output.add_argument(
+        "--confidence",
+        type=float,
+        metavar="X",
+        help="of intervals by resampling users, such as 0.9",
+    )
     output.add_argument("--share", action="store_true", default=False, help="shares, not amounts")
     output.add_argument(
         "--format", choices=("table", "csv", "json"), default="table", help="json holds everything"
@@ -144,20 +150,24 @@ def _parser() -> argparse.ArgumentParser:
 def _compare(options: argparse.Namespace) -> Comparison:
     """Build journeys from the file, or from the sample, and compare."""
     given = vars(options)
-    models = _listed(given.get("models", ",".join(DEFAULT_MODELS)))
-    exclude = _listed(given["exclude"]) if "exclude" in given else None
+    how: dict[str, Any] = {
+        "models": _listed(given.get("models", ",".join(DEFAULT_MODELS))),
+        "exclude": _listed(given["exclude"]) if "exclude" in given else None,
+    }
+    if "confidence" in given:
+        how["confidence"] = given["confidence"]
+        if "state" in given:
+            raise InputError("A state holds no single users, so it gives no intervals.")
     if "file" not in given:
-        return _without_file(given, models, exclude)
+        return _without_file(given, how)
     chosen = _chosen(given)
     if "paths" in given:
         table = read_table(given["file"], text=[given.get("path", "path")])
-        return compare(Journeys.from_paths(table, **chosen), models, exclude)
-    return _compare_events(given["file"], chosen, models, exclude)
+        return compare(Journeys.from_paths(table, **chosen), **how)
+    return _compare_events(given["file"], chosen, how)
 
 
-def _without_file(
-    given: Mapping[str, Any], models: list[str], exclude: list[str] | None
-) -> Comparison:
+def _without_file(given: Mapping[str, Any], how: Mapping[str, Any]) -> Comparison:
     """Compare on the sample, or as of the last update of a state."""
     unused = sorted((EVENTS | PATHS | {"events", "paths", "value"}) & set(given) - {"state"})
     if unused:
@@ -165,7 +175,7 @@ def _without_file(
     if "state" in given and {"models", "exclude"} & set(given):
         raise InputError("A state has its models. Hint: --models and --exclude go with a FILE.")
     if "state" not in given:
-        return compare(sample(), models, exclude)
+        return compare(sample(), **how)
     from attribution import daily
 
     return daily.load(given["state"]).compare()
@@ -189,30 +199,24 @@ def _chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     return chosen
 
 
-def _compare_events(
-    file: str, chosen: dict[str, Any], models: list[str], exclude: list[str] | None
-) -> Comparison:
+def _compare_events(file: str, chosen: dict[str, Any], how: Mapping[str, Any]) -> Comparison:
     """Compare on an event log: in memory, through DuckDB, or as the update of a state."""
     if "state" in chosen:
-        return _update(file, chosen, models, exclude)
+        return _update(file, chosen, how)
     only_type = chosen.pop("only_type", None)
     limit = chosen.pop("memory_limit", None)
     if limit is None and not larger_than_memory(file):
         journeys = _in_memory(file, chosen)
-        return compare(
-            journeys if only_type is None else journeys.of_type(only_type), models, exclude
-        )
+        return compare(journeys if only_type is None else journeys.of_type(only_type), **how)
     from attribution.engines import duckdb
 
     with duckdb.scan(file, memory_limit=limit or "1GB", **chosen) as stream:
         if only_type is None:
-            return compare(stream, models, exclude)
-        return compare(stream.map(lambda part: part.of_type(only_type)), models, exclude)
+            return compare(stream, **how)
+        return compare(stream.map(lambda part: part.of_type(only_type)), **how)
 
 
-def _update(
-    file: str, chosen: dict[str, Any], models: list[str], exclude: list[str] | None
-) -> Comparison:
+def _update(file: str, chosen: dict[str, Any], how: Mapping[str, Any]) -> Comparison:
     """Add the events of a file to a state."""
     from attribution import daily
 
@@ -222,7 +226,7 @@ def _update(
             "Hint: --observed-until 2025-01-31."
         )
     state = chosen.pop("state")
-    return daily.update(state, file, models=models, exclude=exclude, **chosen).compare()
+    return daily.update(state, file, **how, **chosen).compare()
 
 
 def larger_than_memory(file: str) -> bool:
@@ -308,19 +312,30 @@ def _print(comparison: Comparison, options: argparse.Namespace) -> None:
     if options.format == "json":
         print(comparison.to_json())
         return
-    frame = comparison.to_frame(options.of, share=options.share)
+    sure = "confidence" in options
     if options.format == "csv":
+        frame = comparison.to_frame(options.of, share=options.share, intervals=sure)
+        if sure:
+            frame.columns = frame.columns.map("_".join).str.removesuffix("_estimate")
         print(frame.to_csv(), end="")
         return
-    print(_table(comparison, options.of, options.share))
+    print(_table(comparison, options.of, options.share, sure))
 
 
-def _table(comparison: Comparison, of: Any, share: bool) -> str:
+def _table(comparison: Comparison, of: Any, share: bool, sure: bool) -> str:
     """Return a readable table with its total, what is unattributed, and what kind models are."""
     frame = comparison.to_frame(of, share=share)
     style = "{:.1%}".format if share else "{:,.1f}".format
     rows = [*frame.index.to_list(), "total"]
     numbers = [*frame.to_numpy().tolist(), frame.sum().tolist()]
+    if sure:
+        ends = comparison.to_frame(of, share=share, intervals=True)
+        low, high = (ends.xs(end, axis=1, level=1).to_numpy().tolist() for end in ("low", "high"))
+        numbers[:-1] = [
+            [f"{style(x)} [{style(a)}, {style(b)}]" for x, a, b in zip(*line, strict=True)]
+            for line in zip(numbers[:-1], low, high, strict=True)
+        ]
+        numbers[-1] = list(map(style, numbers[-1]))
     shown = type(frame)(numbers, index=rows, columns=frame.columns)
     first = next(iter(comparison.attributions.values()))
     total = first.total_conversions if of == "conversions" else first.total_value
@@ -334,6 +349,13 @@ def _table(comparison: Comparison, of: Any, share: bool) -> str:
         "",
         f"driven by data: {', '.join(data) or 'none'}; the others are rules of thumb, not evidence",
     ]
+    if sure:
+        about = first.details["intervals"]
+        lines.append(
+            f"[low, high]: {about['confidence']:.0%} intervals over {about['n_units']:,.10g} users "
+            "(journeys, where there are no users); they say how far other people would move a "
+            "figure, not whether a model is right"
+        )
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +21,12 @@ def compare(
     journeys: Journeys | Iterable[Journeys] | Partitioned,
     models: Sequence[str | Model] = DEFAULT_MODELS,
     exclude: Collection[str] | None = None,
+    *,
+    confidence: float | None = None,
+    n_resamples: int = 1000,
+    method: Literal["bootstrap", "jackknife"] = "bootstrap",
+    n_buckets: int = 200,
+    random_state: int | np.random.Generator | None = None,
 ) -> Comparison:
     """Attribute the same journeys under several models.
 
@@ -32,6 +39,11 @@ def compare(
         Names from `MODELS`, or instances with options of their own.
     exclude
         Names to leave out; a name from `MODELS` leaves out all models of that kind.
+    confidence
+        Of an interval for every figure, such as 0.9; None for none. All models are solved on the
+        same resamples of the users; `attribution.uncertainty.resample` gives these too.
+    n_resamples, method, n_buckets, random_state
+        As in `attribution.uncertainty.intervals`.
 
     Returns
     -------
@@ -56,6 +68,19 @@ def compare(
     a                2.0     1.0   0.667
     b                0.0     1.0   1.333
     """
+    if confidence is not None:
+        from attribution.uncertainty import resample
+
+        drawn = resample(
+            journeys,
+            models,
+            exclude,
+            n_resamples=n_resamples,
+            method=method,
+            n_buckets=n_buckets,
+            random_state=random_state,
+        )
+        return drawn.intervals(confidence)
     chosen = choose(models, exclude)
     return comparison_of(chosen, sum_over(journeys, partial(summarize, chosen)))
 
@@ -94,7 +119,9 @@ def summarize(chosen: Mapping[str, Model], journeys: Journeys) -> Summaries:
     return Summaries(
         {name: chosen[name].summarize(journeys) for name, lack in lacks.items() if lack is None},
         {name: lack for name, lack in lacks.items() if lack is not None},
-        () if types is None else tuple(types.labels[code] for code in np.unique(types.codes)),
+        ()
+        if types is None
+        else tuple(types.labels[code] for code in np.unique(types.codes) if code >= 0),
     )
 
 

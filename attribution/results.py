@@ -132,14 +132,19 @@ class Attribution(Immutable):
         """
         import pandas as pd
 
+        index = pd.Index(self.channels, name="channel", dtype="str")
+        return pd.DataFrame(self.columns, index=index)
+
+    @property
+    def columns(self) -> dict[str, FloatArray]:
+        """The columns of `to_frame` by name, shape (n_channels,) each."""
         columns: dict[str, FloatArray] = {"conversions": self.conversions}
         if self.values is not None:
             columns["value"] = self.values
         columns["conversions_share"] = share(self.conversions)
         if self.values is not None:
             columns["value_share"] = share(self.values)
-        index = pd.Index(self.channels, name="channel", dtype="str")
-        return pd.DataFrame({**columns, **self.extra}, index=index)
+        return {**columns, **self.extra}
 
     def to_json(self) -> str:
         """Return the whole result as JSON text; numbers round-trip exactly, NaN is null."""
@@ -243,7 +248,11 @@ class Comparison(Immutable):
         return f"{self.to_frame().to_html()}{footer}{skipped}"
 
     def to_frame(
-        self, of: Literal["conversions", "value"] = "conversions", share: bool = False
+        self,
+        of: Literal["conversions", "value"] = "conversions",
+        share: bool = False,
+        *,
+        intervals: bool = False,
     ) -> pd.DataFrame:
         """Return one column per model.
 
@@ -253,16 +262,19 @@ class Comparison(Immutable):
             The outcome.
         share
             Shares of the credit given instead of amounts.
+        intervals
+            With the ends of intervals and standard errors, where they were asked for.
 
         Returns
         -------
         pandas.DataFrame
-            Index channel; one column per model and nothing else.
+            Index channel; one column per model and nothing else. With intervals four per model:
+            (model, "estimate"), (model, "low"), (model, "high") and (model, "se").
 
         Raises
         ------
         InputError
-            If `of` is neither, or there is no value.
+            If `of` is neither, or there is no value or no interval.
         """
         import pandas as pd
 
@@ -273,7 +285,19 @@ class Comparison(Immutable):
         for name, frame in frames.items():
             if column not in frame:
                 raise InputError(f"{name} has no value. Hint: name its column with value=.")
-        return pd.DataFrame({name: frame[column] for name, frame in frames.items()})
+        if not intervals:
+            return pd.DataFrame({name: frame[column] for name, frame in frames.items()})
+        lacks = [name for name, frame in frames.items() if f"{column}_se" not in frame]
+        if lacks:
+            raise InputError(f"{lacks[0]} has no intervals. Hint: compare(..., confidence=0.9).")
+        ends = {"estimate": "", "low": "_low", "high": "_high", "se": "_se"}
+        return pd.DataFrame(
+            {
+                (name, end): frame[column + tail]
+                for name, frame in frames.items()
+                for end, tail in ends.items()
+            }
+        )
 
     def spread(self, of: Literal["conversions", "value"] = "conversions") -> pd.DataFrame:
         """Say per channel how far the models disagree, in shares of all credit.

@@ -316,3 +316,30 @@ def test_states_and_limits_that_do_not_fit_end_with_one_line(
     assert said.err.startswith("error: ")
     assert said.err.count("\n") == 1
     assert said.out == ""
+
+
+def test_intervals(capsys, paths_file):
+    arguments = ["compare", paths_file, "--paths", "--nulls", "nulls", "--models", "linear,markov"]
+    assert main([*arguments, "--confidence", "0.8", "--format", "csv"]) == 0
+    found = frame_of(capsys)
+    journeys = Journeys.from_paths(PATHS, nulls="nulls")
+    expected = compare(journeys, ["linear", "markov"], confidence=0.8)
+    assert list(found) == [f"{m}{end}" for m in ("linear", "markov") for end in ENDS]
+    markov = expected["markov"].to_frame()
+    for end in ENDS:
+        assert found[f"markov{end}"].to_numpy() == pytest.approx(markov[f"conversions{end}"])
+    assert main([*arguments, "--confidence", "0.8", "--share"]) == 0
+    text = capsys.readouterr().out
+    low, high = (markov.loc["a", f"conversions_share{end}"] for end in ("_low", "_high"))
+    assert f"[{low:.1%}, {high:.1%}]" in text
+    assert "80% intervals over 10 users" in text
+
+
+ENDS = ("", "_low", "_high", "_se")
+
+
+def test_intervals_that_cannot_be(capsys, paths_file, tmp_path):
+    assert main(["compare", "--confidence", "90"]) == 2
+    assert "confidence=90.0 is not between 0 and 1" in capsys.readouterr().err
+    assert main(["compare", "--state", str(tmp_path / "s.parquet"), "--confidence", "0.9"]) == 2
+    assert "gives no intervals" in capsys.readouterr().err

@@ -1,0 +1,6 @@
+"""How sure attributed credit is, by resampling users through the additive statistic."""
+
+from attribution.uncertainty.periods import compare_periods
+from attribution.uncertainty.resampling import Resamples, intervals, resample
+
+__all__ = ["Resamples", "compare_periods", "intervals", "resample"]

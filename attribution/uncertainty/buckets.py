@@ -1,0 +1,191 @@
+"""Users spread over buckets, so that resampling needs a statistic per bucket and not per user.
+
+A user, with all journeys, goes into the bucket that a salted hash of the key names: alike in every
+part of a log, on every engine, in every period. Where journeys have no users, as in a path table,
+every journey is a unit of its own: a row of count c is c journeys, each thrown into a bucket at
+random. Where there are no more units than buckets, each has a bucket to itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from attribution.arrays import FloatArray, IntArray
+from attribution.journeys import Journeys
+from attribution.segments import sum_by
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+class Plan(NamedTuple):
+    """How units are spread, alike for all parts of a log.
+
+    Attributes
+    ----------
+    n_buckets
+        At most so many buckets.
+    salt
+        Another salt spreads them in another way.
+    """
+
+    n_buckets: int
+    salt: int
+
+    def bucket_of(self, keys: IntArray) -> IntArray:
+        """Return the bucket of each key."""
+        high = hashed(keys, self.salt) >> np.uint64(32)
+        return ((high * np.uint64(self.n_buckets)) >> np.uint64(32)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Which journeys of each row lie in which bucket.
+
+    Attributes
+    ----------
+    labels
+        Shape (n_buckets,); sorted keys of the units where each has a bucket to itself; None where
+        buckets are those of the plan.
+    units
+        Shape (n_buckets,); users, or journeys where there are no users.
+    conversions, nulls
+        Sparse, shape (n_buckets, n_rows); they sum to those of each row.
+    values
+        Likewise, or None; the value of a row is shared out in proportion to its conversions.
+    """
+
+    labels: IntArray | None
+    units: FloatArray
+    conversions: csr_array[Any]
+    nulls: csr_array[Any]
+    values: csr_array[Any] | None
+
+    @classmethod
+    def of(cls, journeys: Journeys, plan: Plan, number: int = 0) -> Buckets:
+        """Spread journeys; `number` tells apart parts of journeys without users."""
+        if journeys.users is not None:
+            return _of_users(journeys, journeys.users, plan)
+        return _of_journeys(journeys, plan, number)
+
+    @property
+    def journeys(self) -> csr_array[Any]:
+        """Conversions plus nulls."""
+        both: csr_array[Any] = self.conversions + self.nulls
+        return both
+
+    def totals(self, journeys: Journeys) -> FloatArray:
+        """Return units and sums per bucket, shape (n_buckets, len(TOTALS)); see `TOTALS`."""
+        bare = (journeys.lengths == 0).astype(np.float64)
+        every = np.ones(len(journeys))
+        none = np.zeros(len(self.units))
+        values = self.values
+        return np.stack(
+            [
+                self.units,
+                self.conversions @ every,
+                self.nulls @ every,
+                self.conversions @ bare,
+                none if values is None else values @ every,
+                none if values is None else values @ bare,
+            ],
+            axis=1,
+        )
+
+
+TOTALS = ("units", "conversions", "nulls", "unattributed", "value", "unattributed_value")
+
+
+def hashed(keys: IntArray, salt: int) -> npt.NDArray[np.uint64]:
+    """Return 64 well mixed bits for each key and salt.
+
+    Source: Steele, Lea and Flood (2014), Fast splittable pseudorandom number generators.
+    """
+    bits = keys.astype(np.int64).view(np.uint64) ^ np.uint64(salt)
+    bits = bits * np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def matrix(
+    data: FloatArray, row: IntArray, column: IntArray, shape: tuple[int, int]
+) -> csr_array[Any]:
+    """Return a sparse matrix of sums of entries."""
+    from scipy.sparse import coo_array
+
+    index = (row.astype(np.int32), column.astype(np.int32))
+    summed: csr_array[Any] = coo_array((data, index), shape=shape).tocsr()
+    return summed
+
+
+def _of_users(journeys: Journeys, users: IntArray, plan: Plan) -> Buckets:
+    new = np.append(True, users[1:] != users[:-1]) if len(users) else np.zeros(0, dtype=bool)
+    keys = np.unique(users[new])
+    labels: IntArray | None = None
+    bucket: IntArray
+    if len(keys) <= plan.n_buckets:
+        labels, bucket, units = keys, np.searchsorted(keys, users), np.ones(len(keys))
+    else:
+        bucket = plan.bucket_of(users)
+        units = sum_by(plan.bucket_of(keys), np.ones(len(keys)), plan.n_buckets)
+    shape = (len(units), len(journeys))
+
+    def of(outcome: FloatArray) -> csr_array[Any]:
+        rows = np.flatnonzero(outcome)
+        return matrix(outcome[rows], bucket[rows], rows, shape)
+
+    values = None if journeys.values is None else of(journeys.values)
+    return Buckets(labels, units, of(journeys.conversions), of(journeys.nulls), values)
+
+
+def _of_journeys(journeys: Journeys, plan: Plan, number: int) -> Buckets:
+    """Throw each journey into a bucket; what is left of a count that is not whole as one more."""
+    rng = np.random.default_rng((plan.salt, number))
+    counts = np.concatenate([journeys.conversions, journeys.nulls])
+    n_rows, n_buckets = len(journeys), plan.n_buckets
+    labels: IntArray | None = None
+    if np.ceil(counts).sum() <= n_buckets:
+        row, amount = _single(counts)
+        bucket = np.arange(len(row))
+        labels = np.sort(hashed(bucket, int(rng.integers(2**62))).view(np.int64))
+        n_buckets = len(row)
+    else:
+        many = counts > n_buckets
+        row, amount = _single(np.where(many, 0.0, counts))
+        bucket = rng.integers(n_buckets, size=len(row))
+        if many.any():
+            heaps = rng.multinomial(counts[many].astype(np.int64), [1 / n_buckets] * n_buckets)
+            heaps = heaps.astype(np.float64)
+            heaps[np.arange(len(heaps)), rng.integers(n_buckets, size=len(heaps))] += (
+                counts[many] % 1
+            )
+            at, where = np.nonzero(heaps)
+            row = np.append(row, np.flatnonzero(many)[at])
+            bucket, amount = np.append(bucket, where), np.append(amount, heaps[at, where])
+    whole = matrix(amount, bucket, row, (n_buckets, 2 * n_rows))
+    conversions, nulls = whole[:, :n_rows], whole[:, n_rows:]
+    values = None
+    if journeys.values is not None:
+        each = np.divide(
+            journeys.values,
+            journeys.conversions,
+            out=np.zeros(n_rows),
+            where=journeys.conversions > 0,
+        )
+        values = conversions.copy()
+        values.data = values.data * each[values.indices]
+    return Buckets(labels, whole @ np.ones(2 * n_rows), conversions, nulls, values)
+
+
+def _single(counts: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Return the row and the size of single journeys: 1, and what is left of the count."""
+    whole = np.floor(counts)
+    row = np.repeat(np.arange(len(counts)), whole.astype(np.int64))
+    part = np.flatnonzero(counts > whole)
+    amount = np.concatenate([np.ones(len(row)), (counts - whole)[part]])
+    return np.concatenate([row, part]), amount

@@ -1,0 +1,209 @@
+"""Resamples of buckets, solved together.
+
+**Bootstrap.** A resample draws as many buckets as there are, with replacement, so that the number
+of buckets never varies (weights are multinomial). Buckets hold different numbers of users: the
+weights are scaled to give the number of users observed. (Poisson weights would leave that number
+to chance, and all figures would swing with it.)
+
+**Jackknife.** One bucket is left out at a time and the others are scaled to the number of users:
+with m buckets, se^2 = (m - 1) / m * sum of (replicate - their mean)^2.
+
+Markov chains of few states are solved side by side as one stack of dense matrices, rules are sums
+already; whatever else is solved one by one.
+
+Sources: Efron and Tibshirani (1993), An introduction to the bootstrap; Kunsch (1989) on resampling
+blocks rather than single observations.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from operator import matmul
+from typing import Literal
+
+import numpy as np
+
+from attribution.arrays import FloatArray, IntArray
+from attribution.errors import AttributionWarning, InputError
+from attribution.models.base import Model, SeparableModel
+from attribution.models.chains import states_of_channels
+from attribution.models.markov import EFFECT_COLUMNS, Markov
+from attribution.models.removals import ALWAYS_DENSE
+from attribution.progress import progress
+from attribution.statistics import ChannelCredit, Statistic, Totals, TransitionCounts
+from attribution.threads import ahead
+from attribution.uncertainty.buckets import TOTALS
+from attribution.uncertainty.spreads import Spread
+
+Method = Literal["bootstrap", "jackknife"]
+Draws = dict[str, FloatArray]
+AT_ONCE = 2**20  # numbers of one kind that a stack of resamples holds
+
+
+def bootstrap_weights(units: FloatArray, n_resamples: int, rng: np.random.Generator) -> FloatArray:
+    """Return the weights of the buckets in each resample, shape (n_resamples, n_buckets).
+
+    Parameters
+    ----------
+    units
+        Shape (n_buckets,); users of each bucket, whose weighted sum is the same in all resamples.
+    n_resamples
+        How many.
+    rng
+        Source of the draws.
+    """
+    n_buckets = len(units)
+    drawn = rng.integers(max(1, n_buckets), size=(n_resamples, n_buckets))
+    key = drawn + n_buckets * np.arange(n_resamples)[:, None]
+    counts = np.bincount(key.ravel(), minlength=n_resamples * n_buckets)
+    return _scaled(counts.reshape(n_resamples, n_buckets).astype(np.float64), units)
+
+
+def jackknife_weights(units: FloatArray) -> FloatArray:
+    """Return weights that leave out one bucket each, shape (n_buckets, n_buckets)."""
+    return _scaled(1.0 - np.eye(len(units)), units)
+
+
+def _scaled(weights: FloatArray, units: FloatArray) -> FloatArray:
+    """Scale the weights of each resample to the number of units that there are."""
+    drawn = weights @ units
+    factor = np.divide(units.sum(), drawn, out=np.zeros(len(drawn)), where=drawn > 0)
+    return np.asarray(weights * factor[:, None])
+
+
+def replicates(model: Model, spread: Spread, totals: FloatArray, weights: FloatArray) -> Draws:
+    """Return the columns of the attribution of every resample, shape (n_resamples, n_channels).
+
+    Parameters
+    ----------
+    model
+        The model.
+    spread
+        Its statistic over buckets.
+    totals
+        Shape (n_buckets, len(TOTALS)).
+    weights
+        Shape (n_resamples, n_buckets).
+
+    Returns
+    -------
+    dict
+        By name of the column, as in `Attribution.to_frame`; "baseline" and "baseline_value" of
+        shape (n_resamples, 1) where the model has one. NaN where a resample cannot be solved.
+    """
+    whole = spread.whole
+    if isinstance(model, SeparableModel) and isinstance(whole, ChannelCredit):
+        draws = {name: weights @ part for name, part in spread.parts.items()}
+    elif (
+        type(model) is Markov
+        and model.lack_of_credit is None
+        and isinstance(whole, TransitionCounts)
+        and len(whole.states) <= ALWAYS_DENSE
+    ):
+        draws = _of_chains(whole, spread, weights)
+    else:
+        return _one_by_one(model, spread, totals, weights)
+    named = {"conversions": draws.pop("conversions")}
+    if "values" in draws:
+        named["value"] = draws.pop("values")
+    for name in list(named):
+        named[f"{name}_share"] = _shares(named[name])
+    return {**named, **draws}
+
+
+def _shares(credit: FloatArray) -> FloatArray:
+    whole = credit.sum(axis=-1, keepdims=True)
+    shares = np.full_like(credit, np.nan)
+    np.divide(credit, whole, out=shares, where=whole != 0)
+    return shares
+
+
+def _stacks(spread: Spread, weights: FloatArray, size: int) -> Iterator[Spread]:
+    """Yield the sums of some resamples at a time, dense, in order."""
+    step = max(1, AT_ONCE // max(1, size))
+    for start in range(0, len(weights), step):
+        some = weights[start : start + step]
+        yield spread.map(partial(matmul, some))
+
+
+def _of_chains(whole: TransitionCounts, spread: Spread, weights: FloatArray) -> Draws:
+    """Return credit by removal effects of small chains, many at a time; see `models.removals`."""
+    n_states = len(whole.states)
+    groups = states_of_channels(whole.states, len(whole.channels))
+    stacks = _stacks(spread, weights, max(spread.size, n_states**2))
+    solved = list(ahead(lambda stack: _stack_of_chains(whole, stack, groups), stacks))
+    return {name: np.concatenate([each[name] for each in solved]) for name in solved[0]}
+
+
+def _stack_of_chains(whole: TransitionCounts, stack: Spread, groups: list[IntArray]) -> Draws:
+    sums: Mapping[str, FloatArray] = stack.parts
+    n, n_states = len(sums["nulls"]), len(whole.states)
+    moves = whole.sources != whole.targets
+    source, target = whole.sources[moves], whole.targets[moves]
+    chain = np.zeros((n, n_states, n_states))
+    chain[:, source, target] = -sums["counts"][:, moves]
+    visits = sums["conversions"] + sums["nulls"] - chain.sum(axis=2)
+    seen = np.where(visits > 0, visits, 1.0)
+    chain /= seen[:, :, None]
+    chain[:, np.arange(n_states), np.arange(n_states)] = 1.0
+    names = ["conversions", *(["values"] if "values" in sums else [])]
+    reward = np.stack([sums[name] for name in names], axis=2) / seen[:, :, None]
+    inverse = np.linalg.inv(chain)
+    h = inverse @ reward
+    total = np.stack([sums[name].sum(axis=1) for name in names], axis=1)
+    effects = np.zeros((n, len(groups), len(names)))
+    for channel, states in enumerate(groups):
+        inside = inverse[:, states[:, None], states]
+        meet = np.linalg.solve(inside, h[:, states]) if len(states) > 1 else h[:, states] / inside
+        loss = (visits[:, states, None] * meet).sum(axis=1)
+        np.divide(loss, total, out=effects[:, channel], where=total > 0)
+    np.clip(effects, 0.0, 1.0, out=effects)
+    effect = effects.transpose(2, 0, 1)
+    shares = np.nan_to_num(_shares(effect))
+    draws = {name: shares[i] * total[:, i, None] for i, name in enumerate(names)}
+    return draws | dict(zip(EFFECT_COLUMNS, effect, strict=False))
+
+
+def _one_by_one(model: Model, spread: Spread, totals: FloatArray, weights: FloatArray) -> Draws:
+    """Return the columns of every resample, each solved by the model itself."""
+    whole, drawn = spread.whole, weights @ totals
+    statistics = (
+        stack.statistic(row)
+        for stack in _stacks(spread, weights, spread.size)
+        for row in range(len(stack))
+    )
+
+    def solve(pair: tuple[Statistic, FloatArray]) -> Draws:
+        return _solved(model, replace(pair[0], totals=_totals(pair[1], whole.totals)))
+
+    pairs = progress(zip(statistics, drawn, strict=True), len(drawn), f"resamples: {model.name}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AttributionWarning)  # once, of the whole, is enough
+        solved = list(ahead(solve, pairs))
+    known = next((each for each in solved if each), {})
+    missing = {name: np.full_like(column, np.nan) for name, column in known.items()}
+    return {name: np.stack([(each or missing)[name] for each in solved]) for name in known}
+
+
+def _totals(drawn: FloatArray, whole: Totals) -> Totals:
+    """Return the totals of a resample."""
+    sums = dict(zip(TOTALS[1:], drawn[1:].tolist(), strict=True))
+    if whole.value is None:
+        sums |= {"value": None, "unattributed_value": None}
+    return Totals(**sums)
+
+
+def _solved(model: Model, statistic: Statistic) -> Draws:
+    """Return the columns of one resample; none where it cannot be solved."""
+    try:
+        result = model.solve(statistic)
+    except InputError:
+        return {}
+    columns = {name: column for name, column in result.columns.items() if name[-3:] != "_se"}
+    for name in ("baseline", "baseline_value"):
+        if getattr(result, name) is not None:
+            columns[name] = np.array([getattr(result, name)])
+    return columns

@@ -1,0 +1,46 @@
+"""How far every model is from the truth, in five simulated worlds.
+
+python benchmarks/truth.py [--people 20000] [--repetitions 20]
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+
+from measure import environment, markdown
+
+from attribution import AttributionWarning, evaluate, simulate
+
+
+def main() -> None:
+    """Print one table per measure: models down, worlds across."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--people", type=int, default=20_000)
+    parser.add_argument("--repetitions", type=int, default=20)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore", AttributionWarning)
+    found = evaluate(n_people=arguments.people, n_repetitions=arguments.repetitions)
+    frame = found.to_frame()
+    print(environment(["numpy", "scipy", "scikit-learn"]), "\n")
+    for measure in ("share_error", "scale_error", "rank_correlation", "budget_regret"):
+        table = frame[measure].unstack("world")[list(simulate.WORLDS)]
+        table = table.sort_values("random exposure", ascending=measure != "rank_correlation")
+        rows = [
+            [name, *(f"{x:.2f}" for x in row)]
+            for name, row in zip(table.index, table.to_numpy(), strict=True)
+        ]
+        print(markdown([measure.replace("_", " "), *table.columns], rows), "\n")
+    errors = frame["share_error_se"].max()
+    print(f"largest standard error of a mean share error: {errors:.3f}\n")
+    shares = found.shares
+    useless = shares[(shares["world"] == "random exposure") & (shares["channel"] == "affiliate")]
+    means = useless.groupby("model", sort=False)["share"].agg(["mean", "max"])
+    rows = [
+        [name, f"{100 * m:.1f} %", f"{100 * most:.1f} %"] for name, m, most in means.itertuples()
+    ]
+    print(markdown(["share of the channel without effect", "mean", "largest"], rows))
+
+
+if __name__ == "__main__":
+    main()
