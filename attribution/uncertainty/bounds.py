@@ -66,7 +66,7 @@ class Ends:
                 f"confidence={self.confidence!r} is not between 0 and 1. Hint: confidence=0.9."
             )
 
-    def of(self, estimate: FloatArray, draws: FloatArray) -> dict[str, FloatArray]:
+    def of(self, estimate: FloatArray, draws: FloatArray, *, signed: bool) -> dict[str, FloatArray]:
         """Return low and high ends and standard errors; NaN where nothing is known of them.
 
         Parameters
@@ -75,6 +75,8 @@ class Ends:
             Shape (n,).
         draws
             Shape (n_resamples, n); NaN where a resample has no such figure.
+        signed
+            Whether the figure may be negative, whatever the draws are.
 
         Returns
         -------
@@ -84,8 +86,10 @@ class Ends:
         found = np.full((3, len(estimate)), np.nan)
         known = ~np.isnan(draws).all(axis=0)
         if self.n_buckets > 1 and known.any():
-            of = self._jackknife if self.method == "jackknife" else self._bootstrap
-            found[:, known] = of(estimate[known], draws[:, known])
+            if self.method == "bootstrap":
+                found[:, known] = self._bootstrap(draws[:, known])
+            else:
+                found[:, known] = self._jackknife(estimate[known], draws[:, known], signed)
         return dict(zip(("_low", "_high", "_se"), found, strict=True))
 
     @property
@@ -95,7 +99,7 @@ class Ends:
 
         return float(stdtrit(self.n_buckets - 1, (1.0 - self.confidence) / 2))
 
-    def _bootstrap(self, estimate: FloatArray, draws: FloatArray) -> Any:
+    def _bootstrap(self, draws: FloatArray) -> Any:
         from scipy.special import ndtr
 
         widening = math.sqrt(self.n_buckets / (self.n_buckets - 1))
@@ -103,12 +107,12 @@ class Ends:
         low, high = np.nanquantile(draws, [tail, 1.0 - tail], axis=0)
         return low, high, widening * np.nanstd(draws, axis=0)
 
-    def _jackknife(self, estimate: FloatArray, draws: FloatArray) -> Any:
+    def _jackknife(self, estimate: FloatArray, draws: FloatArray, signed: bool) -> Any:
         n = self.n_buckets
         error = np.sqrt((n - 1) * np.nanvar(draws, axis=0))
         reach = -self._quantile * error
-        signed = (draws < 0).any(axis=0) | (estimate < 0)
-        low = np.where(signed, estimate - reach, np.maximum(estimate - reach, 0.0))
+        negative = signed | (draws < 0).any(axis=0) | (estimate < 0)
+        low = np.where(negative, estimate - reach, np.maximum(estimate - reach, 0.0))
         return low, estimate + reach, error
 
 
@@ -119,12 +123,12 @@ def with_intervals(
     extra = dict(result.extra)
     for name, column in result.columns.items():
         if name in draws:
-            found = ends.of(column, draws[name])
+            found = ends.of(column, draws[name], signed=False)
             extra |= {f"{name}{end}": each for end, each in found.items()}
     about: dict[str, Any] = {**asdict(ends), "n_units": n_units}
     for name in TOTALS:
         total = getattr(result, name)
         if total is not None and name in draws:
-            found = ends.of(np.array([total]), draws[name])
+            found = ends.of(np.array([total]), draws[name], signed=False)
             about |= {f"{name}{end}": each.item() for end, each in found.items()}
     return replace(result, extra=extra, details={**result.details, "intervals": about})

@@ -123,7 +123,7 @@ def compare_periods(
     )
     frame = {name: column[0] for name, column in columns.items()}
     for name in ("change", *FACTORS, "share_change"):
-        found = ends.of(columns[name][0], columns[name][1:])
+        found = ends.of(columns[name][0], columns[name][1:], signed=True)
         frame |= {f"{name}{end}": each for end, each in found.items()}
     return pd.DataFrame(frame, index=pd.Index(channels, name="channel", dtype="str"))
 

@@ -18,7 +18,7 @@ blocks rather than single observations.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from operator import matmul
@@ -26,16 +26,14 @@ from typing import Literal
 
 import numpy as np
 
-from attribution.arrays import FloatArray, IntArray
+from attribution.arrays import FloatArray
 from attribution.errors import AttributionWarning, InputError
 from attribution.models.base import Model, SeparableModel
-from attribution.models.chains import states_of_channels
-from attribution.models.markov import EFFECT_COLUMNS, Markov
-from attribution.models.removals import ALWAYS_DENSE
 from attribution.progress import progress
-from attribution.statistics import ChannelCredit, Statistic, Totals, TransitionCounts
+from attribution.statistics import ChannelCredit, Statistic, Totals
 from attribution.threads import ahead
 from attribution.uncertainty.buckets import TOTALS
+from attribution.uncertainty.chains import shares, solve_stack, stack_size, stacks_of_chains
 from attribution.uncertainty.spreads import Spread
 
 Method = Literal["bootstrap", "jackknife"]
@@ -97,28 +95,17 @@ def replicates(model: Model, spread: Spread, totals: FloatArray, weights: FloatA
     whole = spread.whole
     if isinstance(model, SeparableModel) and isinstance(whole, ChannelCredit):
         draws = {name: weights @ part for name, part in spread.parts.items()}
-    elif (
-        type(model) is Markov
-        and model.lack_of_credit is None
-        and isinstance(whole, TransitionCounts)
-        and len(whole.states) <= ALWAYS_DENSE
-    ):
-        draws = _of_chains(whole, spread, weights)
+    elif stacks_of_chains(model, whole):
+        solved = list(ahead(solve_stack, _stacks(spread, weights, stack_size(spread))))
+        draws = {name: np.concatenate([each[name] for each in solved]) for name in solved[0]}
     else:
         return _one_by_one(model, spread, totals, weights)
     named = {"conversions": draws.pop("conversions")}
     if "values" in draws:
         named["value"] = draws.pop("values")
     for name in list(named):
-        named[f"{name}_share"] = _shares(named[name])
+        named[f"{name}_share"] = shares(named[name])
     return {**named, **draws}
-
-
-def _shares(credit: FloatArray) -> FloatArray:
-    whole = credit.sum(axis=-1, keepdims=True)
-    shares = np.full_like(credit, np.nan)
-    np.divide(credit, whole, out=shares, where=whole != 0)
-    return shares
 
 
 def _stacks(spread: Spread, weights: FloatArray, size: int) -> Iterator[Spread]:
@@ -127,44 +114,6 @@ def _stacks(spread: Spread, weights: FloatArray, size: int) -> Iterator[Spread]:
     for start in range(0, len(weights), step):
         some = weights[start : start + step]
         yield spread.map(partial(matmul, some))
-
-
-def _of_chains(whole: TransitionCounts, spread: Spread, weights: FloatArray) -> Draws:
-    """Return credit by removal effects of small chains, many at a time; see `models.removals`."""
-    n_states = len(whole.states)
-    groups = states_of_channels(whole.states, len(whole.channels))
-    stacks = _stacks(spread, weights, max(spread.size, n_states**2))
-    solved = list(ahead(lambda stack: _stack_of_chains(whole, stack, groups), stacks))
-    return {name: np.concatenate([each[name] for each in solved]) for name in solved[0]}
-
-
-def _stack_of_chains(whole: TransitionCounts, stack: Spread, groups: list[IntArray]) -> Draws:
-    sums: Mapping[str, FloatArray] = stack.parts
-    n, n_states = len(sums["nulls"]), len(whole.states)
-    moves = whole.sources != whole.targets
-    source, target = whole.sources[moves], whole.targets[moves]
-    chain = np.zeros((n, n_states, n_states))
-    chain[:, source, target] = -sums["counts"][:, moves]
-    visits = sums["conversions"] + sums["nulls"] - chain.sum(axis=2)
-    seen = np.where(visits > 0, visits, 1.0)
-    chain /= seen[:, :, None]
-    chain[:, np.arange(n_states), np.arange(n_states)] = 1.0
-    names = ["conversions", *(["values"] if "values" in sums else [])]
-    reward = np.stack([sums[name] for name in names], axis=2) / seen[:, :, None]
-    inverse = np.linalg.inv(chain)
-    h = inverse @ reward
-    total = np.stack([sums[name].sum(axis=1) for name in names], axis=1)
-    effects = np.zeros((n, len(groups), len(names)))
-    for channel, states in enumerate(groups):
-        inside = inverse[:, states[:, None], states]
-        meet = np.linalg.solve(inside, h[:, states]) if len(states) > 1 else h[:, states] / inside
-        loss = (visits[:, states, None] * meet).sum(axis=1)
-        np.divide(loss, total, out=effects[:, channel], where=total > 0)
-    np.clip(effects, 0.0, 1.0, out=effects)
-    effect = effects.transpose(2, 0, 1)
-    shares = np.nan_to_num(_shares(effect))
-    draws = {name: shares[i] * total[:, i, None] for i, name in enumerate(names)}
-    return draws | dict(zip(EFFECT_COLUMNS, effect, strict=False))
 
 
 def _one_by_one(model: Model, spread: Spread, totals: FloatArray, weights: FloatArray) -> Draws:

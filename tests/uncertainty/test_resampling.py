@@ -1,5 +1,6 @@
 """Intervals hold against resampling journey by journey, against formulas, and on every way in."""
 
+import tracemalloc
 import warnings
 from dataclasses import replace
 from statistics import NormalDist
@@ -17,6 +18,7 @@ from attribution import (
     Linear,
     Markov,
     compare,
+    simulate,
 )
 from attribution.datasets import load_events
 from attribution.engines import duckdb
@@ -166,6 +168,13 @@ def test_the_jackknife_does_not_reach_below_zero():
     frame = intervals("linear", journeys, method="jackknife").to_frame()
     assert (frame["conversions_low"] == 0).all()
     assert (frame["conversions_high"] > 1).all()
+
+
+def test_the_jackknife_of_a_difference_reaches_below_zero(paths):
+    frame = resample(paths, ["linear", "markov"], method="jackknife").difference("markov", "linear")
+    reach = stats.t.ppf(0.95, 199) * frame["difference_se"]
+    np.testing.assert_allclose(frame["difference_low"], frame["difference"] - reach)
+    np.testing.assert_allclose(frame["difference_high"], frame["difference"] + reach)
 
 
 def test_bootstrap_and_jackknife_agree_on_a_log(log):
@@ -346,3 +355,15 @@ def test_a_custom_weight_of_touches_has_intervals(paths):
     found = intervals(Middle(), paths, n_resamples=40).columns
     expected = intervals("linear", paths, n_resamples=40).columns
     assert found["conversions_low"].tolist() == expected["conversions_low"].tolist()
+
+
+@pytest.mark.parametrize("model", ["time_decay", "markov", "markov_path_level", "leave_one_out"])
+def test_memory_does_not_grow_with_journeys_times_resamples(model):
+    """2,000 resamples of 30,000 journeys would be 480 MB."""
+    journeys = simulate.simulate("random exposure", 31_500, 1).journeys
+    assert len(journeys) > 30_000
+    tracemalloc.start()
+    intervals(model, journeys, n_resamples=2_000 if model != "leave_one_out" else 100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 120e6
