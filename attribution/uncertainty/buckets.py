@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attribution.arrays import FloatArray, IntArray
+from attribution.ingest.cutting import changes
 from attribution.journeys import Journeys
 from attribution.segments import sum_by
 
@@ -124,8 +125,8 @@ def matrix(
 
 
 def _of_users(journeys: Journeys, users: IntArray, plan: Plan) -> Buckets:
-    new = np.append(True, users[1:] != users[:-1]) if len(users) else np.zeros(0, dtype=bool)
-    keys = np.unique(users[new])
+    keys = np.sort(users[changes(users)])
+    keys = keys[changes(keys)]
     labels: IntArray | None = None
     bucket: IntArray
     if len(keys) <= plan.n_buckets:
