@@ -123,7 +123,8 @@ def calibrate(
         Lifts, or a table of their fields (pandas, polars, pyarrow or a list of dicts); several of
         one channel combine.
     prior_sd
-        Fixes tau, how much log f varies between channels, in 0.01 ... 2; None estimates it.
+        Fixes tau, how much log f varies between channels, in 0.01 ... 2; None estimates it. Above
+        1 the mean factor of untested channels lies far above the typical one.
     keep_total
         Scale the result to the total that the model gave; the baseline stays as it was. For
         shares of a budget; such totals are not incremental and warn so.
@@ -134,14 +135,16 @@ def calibrate(
         Conversions are posterior means, value goes by the same factor, and what is not incremental
         joins the baseline. Columns `_low`, `_high` (90 % interval) and `_se` of both replace those
         of the model, which spoke of sampling; factor, its `_low` and `_high`, tested (1 or 0) and
-        credit (before) join them. details: mu, tau (means), n_lifts, keep_total, and scale (1
-        unless the total was kept or exceeded): conversions = scale * factor * credit.
+        credit (before) join them. details: mu, tau (means), n_lifts, keep_total, scale (1
+        unless the total was kept) and excess: conversions are scale * factor * credit, less what
+        exceeds all that came in.
 
     Warns
     -----
     AttributionWarning
-        If the total is kept, or the factors ask for more than came in: all are then scaled down
-        to that, nothing is left as baseline, and lifts are not reproduced.
+        If the total is kept, or the factors ask for more than came in: estimates then give way in
+        proportion to their variance, so that what is untested goes first, and nothing is left as
+        baseline.
 
     Raises
     ------
@@ -163,8 +166,17 @@ def calibrate(
     ads       600.0        300.0            251.0             349.0
     mail      400.0        301.0             91.0             684.0
     """
-    if prior_sd is not None and not FIXED[0] <= prior_sd <= FIXED[1]:
-        raise InputError(f"prior_sd={prior_sd!r} is outside {FIXED[0]} ... {FIXED[1]}.")
+    if not isinstance(attribution, Attribution):
+        raise InputError(
+            f"Got a {type(attribution).__name__}, not an Attribution. Hint: compare(...)['markov']."
+        )
+    if "n_lifts" in attribution.details:
+        raise InputError(
+            f"{attribution.model} is calibrated already. Hint: give all lifts in one call."
+        )
+    number = isinstance(prior_sd, int | float) and not isinstance(prior_sd, bool)
+    if prior_sd is not None and not (number and FIXED[0] <= prior_sd <= FIXED[1]):
+        raise InputError(f"prior_sd={prior_sd!r} is not a number in {FIXED[0]} ... {FIXED[1]}.")
     given = _lifts(lifts)
     _require_period(attribution, given)
     tested = _require_channels(attribution, given)
@@ -284,6 +296,8 @@ def _result(
     details = {name: d for name, d in attribution.details.items() if name != "intervals"}
     details |= {"mu": posterior.mu, "tau": posterior.tau, "n_lifts": n_lifts}
     details |= {"keep_total": keep_total, "scale": conversions.scale}
+    details |= {"excess": conversions.excess}
+    details |= {} if value is None else {"scale_value": value.scale, "excess_value": value.excess}
     return replace(
         attribution,
         model=f"{attribution.model}, calibrated",
@@ -304,6 +318,7 @@ class _Outcome(NamedTuple):
     low: FloatArray
     high: FloatArray
     scale: float
+    excess: float
     baseline: float | None
 
     def columns(self, name: str) -> dict[str, FloatArray]:
@@ -315,15 +330,34 @@ def _outcome(
 ) -> _Outcome:
     whole, asked = float(amounts.sum()), float(factor[:, 0] @ amounts)
     room = whole + (baseline or 0.0)
+    rest: float | None = room - asked
+    scale, excess = 1.0, 0.0
     if keep_total:
         scale, rest = whole / asked if asked else 1.0, baseline
     elif asked > room >= 0:
-        scale, rest = room / asked, 0.0
-    else:
-        scale, rest = 1.0, room - asked
+        excess, rest = asked - room, 0.0
     mean, sd, one, other = scale * factor.T * amounts
     low, high = np.minimum(one, other), np.maximum(one, other)  # swapped where credit is negative
-    return _Outcome(mean, np.abs(sd), low, high, scale, rest)
+    if excess:
+        taken = _taken(mean, sd**2, excess)
+        low = np.where(mean > 0, np.maximum(low - taken, 0.0), low)
+        mean, high = mean - taken, high - taken
+    return _Outcome(mean, np.abs(sd), low, high, scale, excess, rest)
+
+
+def _taken(amounts: FloatArray, variances: FloatArray, excess: float) -> FloatArray:
+    """Return what each amount gives of an excess, by its variance, but no more than it has.
+
+    It is what normal estimates of these variances give when their sum is known.
+    """
+    taken = np.zeros(len(amounts))
+    for _ in amounts:
+        left = excess - taken.sum()
+        weights = np.where((amounts > 0) & (taken < amounts), variances, 0.0)
+        if left <= 1e-12 * excess or not weights.sum():
+            break
+        taken = np.minimum(taken + left * weights / weights.sum(), np.maximum(amounts, 0.0))
+    return taken
 
 
 def _warn_of_totals(conversions: _Outcome, value: _Outcome | None, keep_total: bool) -> None:
@@ -334,10 +368,11 @@ def _warn_of_totals(conversions: _Outcome, value: _Outcome | None, keep_total: b
         )
         return
     for name, outcome in (("conversions", conversions), ("value", value)):
-        if outcome is not None and outcome.scale < 1 - 1e-6:
-            room = float(outcome.mean.sum())
-            warn(
-                f"Factors ask for {room / outcome.scale:,.10g} in {name}, but only {room:,.10g} "
-                f"came in with touches: all are scaled by {outcome.scale:.4g}, and lifts are not "
-                "reproduced. Hint: check that lifts count the same conversions and period."
-            )
+        if outcome is None or outcome.excess <= 1e-6 * abs(outcome.mean).sum():
+            continue
+        room = float(outcome.mean.sum())
+        warn(
+            f"Factors ask for {room + outcome.excess:,.10g} in {name}, but only {room:,.10g} came "
+            "in with touches: estimates give way in proportion to their variance, and nothing is "
+            "left as baseline. Hint: check that lifts count the same conversions and period."
+        )

@@ -43,7 +43,7 @@ def compare(
         Of an interval for every figure, such as 0.9; None for none. All models are solved on the
         same resamples of the users; `attribution.uncertainty.resample` gives these too.
     n_resamples, method, n_buckets, random_state
-        As in `attribution.uncertainty.intervals`.
+        As in `attribution.uncertainty.intervals`; they matter for intervals only.
 
     Returns
     -------
@@ -70,7 +70,9 @@ def compare(
     """
     if confidence is not None:
         from attribution.uncertainty import resample
+        from attribution.uncertainty.bounds import require_confidence
 
+        require_confidence(confidence)
         drawn = resample(
             journeys,
             models,

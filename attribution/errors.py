@@ -10,7 +10,9 @@ import difflib
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import numpy.typing as npt
@@ -88,8 +90,23 @@ def require_rows(
     raise InputError(f"{rows} {what}, first in row {first_row + first}{shown}. Hint: {hint}")
 
 
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Say nothing in this thread where the same warning has been given before."""
+    token = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
+
+
 def warn(message: str) -> None:
     """Issue an `AttributionWarning` that points at the line that called the library."""
+    if _quiet.get():
+        return
     package = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
     level = 1
     while os.path.abspath(sys._getframe(level).f_code.co_filename).startswith(package):

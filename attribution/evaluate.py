@@ -27,14 +27,14 @@ an experiment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from attribution.arrays import FloatArray, Immutable
+from attribution.arrays import FloatArray, FrozenDict, Immutable, own
 from attribution.compare import choose, compare
 from attribution.errors import InputError
 from attribution.models import MODELS
@@ -43,7 +43,7 @@ from attribution.models.sampling import generator_of
 from attribution.predictive import SCORES, predictive_checks
 from attribution.progress import progress
 from attribution.results import Comparison, share
-from attribution.simulate import WORLDS, Response, Truth, World, simulate
+from attribution.simulate import WORLDS, Response, Simulation, Truth, World, simulate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,14 +60,29 @@ class Evaluation(Immutable):
 
     Attributes
     ----------
-    runs
-        One row per world, model and repetition, with all measures; NaN where one does not apply.
+    models
+        The n_models names.
+    channels
+        By world: its n_channels names.
+    measures
+        By world: shape (n_repetitions, n_models, len(MEASURES)); NaN where one does not apply.
     shares
-        One row per world, model (and "(truth)"), repetition and channel: share of credit.
+        By world: shares of credit, shape (n_repetitions, n_models, n_channels).
+    truth
+        By world: true shares, shape (n_repetitions, n_channels).
     """
 
-    runs: pd.DataFrame
-    shares: pd.DataFrame
+    models: tuple[str, ...]
+    channels: Mapping[str, tuple[str, ...]]
+    measures: Mapping[str, FloatArray]
+    shares: Mapping[str, FloatArray]
+    truth: Mapping[str, FloatArray]
+
+    def __post_init__(self) -> None:
+        for name in ("measures", "shares", "truth"):
+            owned = {world: own(array) for world, array in getattr(self, name).items()}
+            object.__setattr__(self, name, FrozenDict(owned))
+        super().__post_init__()
 
     def __repr__(self) -> str:
         return f"<Evaluation>\n{self.to_frame().round(3).to_string()}"
@@ -84,12 +99,22 @@ class Evaluation(Immutable):
             Index (world, model), the smallest share error first within each world; the mean of
             every measure over the repetitions, and share_error_se, the standard error of its mean.
         """
-        groups = self.runs.groupby(["world", "model"], sort=False)
-        frame = groups[list(MEASURES)].mean()
-        frame.insert(1, "share_error_se", groups["share_error"].sem())
-        worlds = {world: i for i, world in enumerate(dict.fromkeys(self.runs["world"]))}
-        order = sorted(frame.index, key=lambda key: (worlds[key[0]], frame["share_error"][key]))
-        return frame.loc[order]
+        import pandas as pd
+
+        frames = {}
+        for world, measures in self.measures.items():
+            index = pd.Index(self.models, name="model")
+            n = (~np.isnan(measures)).sum(axis=0)
+            mean = np.divide(
+                np.nansum(measures, axis=0), n, out=np.full(n.shape, np.nan), where=n > 0
+            )
+            frame = pd.DataFrame(mean, index=index, columns=list(MEASURES))
+            deviation = measures[:, :, 0].std(axis=0, ddof=min(1, len(measures) - 1))
+            frame.insert(1, "share_error_se", deviation / np.sqrt(len(measures)))
+            if len(measures) == 1:
+                frame["share_error_se"] = np.nan
+            frames[world] = frame.sort_values("share_error", kind="stable")
+        return pd.concat(frames, names=["world"])
 
     def agreement(self) -> pd.DataFrame:
         """Say how far models are from each other and from the truth; see `agreement`.
@@ -100,11 +125,12 @@ class Evaluation(Immutable):
             Shape (n_models + 1, n_models + 1); share errors between them, averaged over worlds
             and repetitions.
         """
-        wide = self.shares.pivot_table(
-            index=["world", "repetition", "channel"], columns="model", values="share", sort=False
-        )
-        n = len(self.shares[["world", "repetition"]].drop_duplicates())
-        return _distances(list(wide.columns), wide.to_numpy().T) / n
+        gaps = [
+            _distances(np.vstack([credit, truth]))
+            for world, shares in self.shares.items()
+            for credit, truth in zip(shares, self.truth[world], strict=True)
+        ]
+        return _square([*self.models, "(truth)"], np.mean(gaps, axis=0))
 
 
 def evaluate(
@@ -149,41 +175,52 @@ def evaluate(
     additive_hazard         0.04         1.03
     linear                  0.21         1.18
     """
-    import pandas as pd
-
     chosen = choose(models, None)
-    worlds = [worlds] if isinstance(worlds, str | World) else list(worlds)
+    named = _named([worlds] if isinstance(worlds, str | World) else list(worlds))
     if isinstance(n_repetitions, bool) or not isinstance(n_repetitions, int) or n_repetitions < 1:
         raise InputError(f"n_repetitions={n_repetitions!r} is not a whole number of at least 1.")
-    names = _names_of(worlds)
     rng = generator_of(random_state)
-    seeds = rng.integers(2**31, size=(len(worlds), n_repetitions)).tolist()
-    runs: list[pd.DataFrame] = []
-    shares: list[pd.DataFrame] = []
-    work = [(i, j) for i in range(len(worlds)) for j in range(n_repetitions)]
-    for i, j in progress(work, len(work), "simulated worlds"):
-        if j == 0:
-            market = Market(worlds[i])
-        simulated = simulate(worlds[i], n_people, seeds[i][j])
-        comparison = compare(simulated.journeys, list(chosen.values()))
-        frame = truth_errors(comparison, simulated.truth)
-        credit = _shares_of(comparison, simulated.truth.channels)
-        frame["budget_regret"] = [market.regret(each) for each in credit]
-        predicting = [m for k, m in chosen.items() if k in comparison and isinstance(m, Predictor)]
-        if predicting:
-            checks = predictive_checks(simulated.journeys, predicting, random_state=seeds[i][j])
-            frame = frame.join(checks)
-        runs.append(_of_run(frame.reindex(columns=list(MEASURES)).reset_index(), names[i], j))
-        table = pd.DataFrame(
-            np.vstack([credit, simulated.truth.share]),
-            index=pd.Index([*comparison, "(truth)"], name="model"),
-            columns=pd.Index(simulated.truth.channels, name="channel"),
-        )
-        table = table.reset_index().melt("model", var_name="channel", value_name="share")
-        shares.append(_of_run(table, names[i], j))
+    seeds = rng.integers(2**31, size=(len(named), n_repetitions)).tolist()
+    work = [
+        (name, seed) for name, own_seeds in zip(named, seeds, strict=True) for seed in own_seeds
+    ]
+    markets: dict[str, Market] = {}
+    runs: dict[str, list[_Run]] = {name: [] for name in named}
+    for name, seed in progress(work, len(work), "simulated worlds"):
+        if name not in markets:
+            markets[name] = Market(named[name])
+        runs[name].append(_run(simulate(named[name], n_people, seed), chosen, markets[name], seed))
     return Evaluation(
-        runs=pd.concat(runs, ignore_index=True), shares=pd.concat(shares, ignore_index=True)
+        models=tuple(chosen),
+        channels={name: named[name].names for name in named},
+        measures={name: np.stack([run.measures for run in done]) for name, done in runs.items()},
+        shares={name: np.stack([run.shares for run in done]) for name, done in runs.items()},
+        truth={name: np.stack([run.truth for run in done]) for name, done in runs.items()},
     )
+
+
+class _Run(NamedTuple):
+    """One simulated world: shapes (n_models, n_measures), (n_models, n_channels), (n_channels,)."""
+
+    measures: FloatArray
+    shares: FloatArray
+    truth: FloatArray
+
+
+def _run(simulated: Simulation, chosen: Mapping[str, Model], market: Market, seed: int) -> _Run:
+    """Attribute in a simulated world, and measure; NaN for a model that is skipped."""
+    comparison = compare(simulated.journeys, list(chosen.values()))
+    frame = truth_errors(comparison, simulated.truth)
+    credit = _shares_of(comparison, simulated.truth.channels)
+    frame["budget_regret"] = [market.regret(each) for each in credit]
+    predicting = [m for k, m in chosen.items() if k in comparison and isinstance(m, Predictor)]
+    if predicting:
+        checks = predictive_checks(simulated.journeys, predicting, random_state=seed)
+        frame = frame.join(checks)
+    shares = np.full((len(chosen), credit.shape[1]), np.nan)
+    shares[[list(chosen).index(name) for name in comparison]] = credit
+    measures = frame.reindex(index=list(chosen), columns=list(MEASURES)).to_numpy(np.float64)
+    return _Run(measures, shares, simulated.truth.share)
 
 
 def truth_errors(comparison: Comparison, truth: Truth) -> pd.DataFrame:
@@ -196,13 +233,18 @@ def truth_errors(comparison: Comparison, truth: Truth) -> pd.DataFrame:
     """
     import pandas as pd
 
-    credit = _shares_of(comparison, truth.channels)
+    known = {*truth.channels}
+    others = {name for each in comparison.attributions.values() for name in each.channels} - known
+    credit = _shares_of(comparison, [*truth.channels, *sorted(others)])
+    nothing = np.zeros(len(others))
+    true_share = np.append(truth.share, nothing)
+    incremental = np.append(truth.incremental.astype(np.float64), nothing)
     given = [float(result.conversions.sum()) for result in comparison.attributions.values()]
     rows = [
         [
-            float(np.abs(each - truth.share).sum() / 2),
+            float(np.abs(each - true_share).sum() / 2),
             total / truth.joint if truth.joint else np.nan,
-            rank_correlation(each, truth.incremental.astype(np.float64)),
+            rank_correlation(each, incremental),
         ]
         for each, total in zip(credit, given, strict=True)
     ]
@@ -219,7 +261,7 @@ def agreement(comparison: Comparison) -> pd.DataFrame:
         the part of all credit that two models place differently, from 0 to 1.
     """
     credit = np.array([share(each.conversions) for each in comparison.attributions.values()])
-    return _distances(list(comparison), credit)
+    return _square(list(comparison), _distances(credit))
 
 
 def rank_correlation(a: FloatArray, b: FloatArray) -> float:
@@ -260,9 +302,9 @@ class Market:
     def regret(self, plan: FloatArray) -> float:
         """Return the share of the best plan's incremental conversions that a plan loses."""
         gain = self.most - self.nothing
-        if not gain > 0 or np.isnan(plan).any():
-            return np.nan
         spent = np.maximum(plan, 0.0)
+        if not gain > 0 or not spent.sum() > 0:
+            return np.nan
         return float((self.most - self.conversions(spent / spent.sum())) / gain)
 
     def _best_plan(self) -> FloatArray:
@@ -282,16 +324,25 @@ class Market:
         return plan
 
 
-def _of_run(frame: pd.DataFrame, world: str, repetition: int) -> pd.DataFrame:
-    return frame.assign(world=world, repetition=repetition)
+def _named(worlds: Sequence[str | World]) -> dict[str, World]:
+    """Return worlds by name; those of one's own are numbered.
 
-
-def _names_of(worlds: Sequence[str | World]) -> list[str]:
-    """Return a name for each world; those of one's own are numbered."""
-    for world in worlds:
+    Raises
+    ------
+    InputError
+        If there is none, one is unknown, or one is named twice.
+    """
+    if not worlds:
+        raise InputError(f"There are no worlds. Hint: {', '.join(map(repr, WORLDS))}.")
+    named: dict[str, World] = {}
+    for i, world in enumerate(worlds):
         if not isinstance(world, World) and world not in WORLDS:
             raise InputError(f"{world!r} is no world. There are {', '.join(map(repr, WORLDS))}.")
-    return [w if isinstance(w, str) else f"world {i}" for i, w in enumerate(worlds)]
+        name = world if isinstance(world, str) else f"world {i}"
+        if name in named:
+            raise InputError(f"{name!r} is named twice. Hint: n_repetitions simulates it anew.")
+        named[name] = WORLDS[name] if isinstance(world, str) else world
+    return named
 
 
 def _shares_of(comparison: Comparison, channels: Sequence[str]) -> FloatArray:
@@ -303,9 +354,13 @@ def _shares_of(comparison: Comparison, channels: Sequence[str]) -> FloatArray:
     return np.array(rows, dtype=np.float64).reshape(-1, len(channels))
 
 
-def _distances(names: Sequence[str], shares: FloatArray) -> pd.DataFrame:
+def _distances(shares: FloatArray) -> FloatArray:
+    """Return half the sum of distances between rows, shape (n, n)."""
+    return np.asarray(np.abs(shares[:, None] - shares[None]).sum(axis=2) / 2)
+
+
+def _square(names: Sequence[str], gaps: FloatArray) -> pd.DataFrame:
     import pandas as pd
 
-    gaps = np.abs(shares[:, None] - shares[None]).sum(axis=2) / 2
     index = pd.Index(list(names), name="model")
-    return pd.DataFrame(gaps, index=index, columns=index.rename(None))
+    return pd.DataFrame(gaps, index=index, columns=list(names))

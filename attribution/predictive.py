@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -102,13 +102,16 @@ def split(
     if journeys.users is not None:
         held = hashed(journeys.users, int(rng.integers(2**62))) < np.uint64(2**63)
         return journeys.select(~held), journeys.select(held)
-    halves = {}
+    held_out: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
     for name in ("conversions", "nulls"):
-        count = np.round(getattr(journeys, name)).astype(np.int64)
-        halves[name] = rng.binomial(count, 0.5).astype(np.float64)
-    rest = {name: np.round(getattr(journeys, name)) - half for name, half in halves.items()}
+        count: FloatArray = getattr(journeys, name)
+        whole = np.floor(count)
+        part = (count - whole) * (rng.random(len(count)) < 0.5)
+        held_out[name] = rng.binomial(whole.astype(np.int64), 0.5) + part
+        kept[name] = count - held_out[name]
     bare = replace(journeys, values=None)
-    return replace(bare, **rest), replace(bare, **halves)
+    return replace(bare, **kept), replace(bare, **held_out)
 
 
 def _base_rate(journeys: Journeys) -> float:

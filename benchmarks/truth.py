@@ -33,11 +33,11 @@ def main() -> None:
         print(markdown([measure.replace("_", " "), *table.columns], rows), "\n")
     errors = frame["share_error_se"].max()
     print(f"largest standard error of a mean share error: {errors:.3f}\n")
-    shares = found.shares
-    useless = shares[(shares["world"] == "random exposure") & (shares["channel"] == "affiliate")]
-    means = useless.groupby("model", sort=False)["share"].agg(["mean", "max"])
+    place = found.channels["random exposure"].index("affiliate")
+    useless = found.shares["random exposure"][:, :, place]
     rows = [
-        [name, f"{100 * m:.1f} %", f"{100 * most:.1f} %"] for name, m, most in means.itertuples()
+        [name, f"{100 * column.mean():.1f} %", f"{100 * column.max():.1f} %"]
+        for name, column in zip(found.models, useless.T, strict=True)
     ]
     print(markdown(["share of the channel without effect", "mean", "largest"], rows))
 

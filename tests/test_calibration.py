@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 
 from attribution import Attribution, AttributionWarning, InputError
-from attribution.calibration import Lift, calibrate
+from attribution.calibration import Lift, _taken, calibrate
 
 # The priors as they are documented, written out once more.
 MEAN = stats.norm(-0.125, 0.5)
@@ -285,7 +285,10 @@ def test_conserves(case, baseline, keep_total):
     assert found.total_conversions == before.total_conversions
     assert found.baseline >= 0
     scaled = found.details["scale"] * found.extra["factor"] * found.extra["credit"]
-    assert found.conversions == pytest.approx(scaled, rel=1e-12)
+    taken = scaled - found.conversions
+    assert taken.sum() == pytest.approx(found.details["excess"], rel=1e-9, abs=1e-9 * scaled.sum())
+    assert (taken >= -1e-9 * scaled.sum()).all()
+    assert (found.conversions >= 0).all()
 
 
 @few
@@ -431,7 +434,17 @@ def test_columns_of_sampling_give_way_and_others_stay():
     assert column(found, "removal_effect") == {"a": 0.25, "b": 0.25}
     ratio = found.extra["value_high"] / found.extra["conversions_high"]
     assert ratio == pytest.approx([10, 2])
-    assert set(found.details) == {"solver", "mu", "tau", "n_lifts", "keep_total", "scale"}
+    assert set(found.details) == {
+        "solver",
+        "mu",
+        "tau",
+        "n_lifts",
+        "keep_total",
+        "scale",
+        "scale_value",
+        "excess",
+        "excess_value",
+    }
     assert (found.details["tau"], found.details["n_lifts"]) == (pytest.approx(0.5), 1)
     assert Attribution.from_json(found.to_json()).equals(found)
 
@@ -450,25 +463,54 @@ def test_interval_of_negative_credit_is_in_order():
     assert found.extra["conversions_se"][1] > 0
 
 
-def test_factors_that_ask_for_more_than_came_in_are_scaled_down_with_a_warning():
+def test_factors_that_ask_for_more_than_came_in_give_way_with_a_warning():
+    """Two lifts of one error: each gives half of the 200 that are too many."""
     before = attributed({"a": 100, "b": 50}, baseline=50.0)
     lifts = [lift("a", 300, 1e-6), lift("b", 100, 1e-6)]
     with pytest.warns(AttributionWarning, match="ask for 400 in conversions, but only 200 came"):
         found = calibrate(before, lifts)
-    assert found.conversions == pytest.approx([150, 50], **EXACT)
+    assert found.conversions == pytest.approx([200, 0], **EXACT, abs=1e-4)
     assert found.baseline == 0
     assert found.extra["factor"] == pytest.approx([3, 2], **EXACT)
-    assert found.details["scale"] == pytest.approx(0.5, **EXACT)
+    assert found.details["excess"] == pytest.approx(200, **EXACT)
 
 
-def test_value_that_does_not_fit_is_scaled_by_itself():
+@pytest.mark.parametrize("incremental", [100, 130])
+@pytest.mark.filterwarnings("ignore:Factors ask for")
+def test_an_exact_lift_is_reproduced_where_others_must_give_way(incremental):
+    before = attributed({"a": 100, "b": 600, "c": 300}, baseline=None)
+    found = calibrate(before, [lift("a", incremental, 1e-3)])
+    assert found.conversions[0] == pytest.approx(incremental, rel=1e-4)
+    total = found.conversions.sum() + found.baseline
+    assert total == pytest.approx(1_000, rel=1e-9)
+
+
+def test_what_gives_way_is_what_normal_estimates_give_when_their_sum_is_known():
+    """Minimise sum (x - m)^2 / v subject to sum x = room, x >= 0."""
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        amounts, variances = rng.gamma(2.0, 10.0, 5), rng.gamma(1.0, 4.0, 5)
+        room = 0.6 * amounts.sum()
+        found = amounts - _taken(amounts, variances, amounts.sum() - room)
+        best = optimize.minimize(
+            lambda x, m=amounts, v=variances: ((x - m) ** 2 / v).sum(),
+            np.full(5, room / 5),
+            bounds=[(0, None)] * 5,
+            constraints={"type": "eq", "fun": lambda x, r=room: x.sum() - r},
+            options={"ftol": 1e-12},
+        )
+        np.testing.assert_allclose(found, best.x, atol=1e-3)
+
+
+def test_value_that_does_not_fit_gives_way_by_itself():
     before = attributed({"a": 100, "b": 50}, baseline=None, **VALUED)
     lifts = [lift("a", 110, 1e-6), lift("b", 10, 1e-6)]  # of value: 1,100 + 20 of 1,100
     with pytest.warns(AttributionWarning, match="ask for 1,120 in value, but only 1,100 came"):
         found = calibrate(before, lifts)
     assert found.conversions == pytest.approx([110, 10], **EXACT)
     assert found.baseline == pytest.approx(30, **EXACT)
-    assert found.values == pytest.approx([1100 * 1100 / 1120, 20 * 1100 / 1120], **EXACT)
+    # 10 and 2 of value per conversion: variances as 100 to 4
+    assert found.values == pytest.approx([1100 - 20 * 100 / 104, 20 - 20 * 4 / 104], **EXACT)
     assert found.baseline_value == 0
 
 
@@ -569,9 +611,9 @@ def test_a_model_without_credit_is_refused():
         calibrate(attributed({"a": 1, "b": np.nan}, total_conversions=1.0), [lift()])
 
 
-@pytest.mark.parametrize("prior_sd", [0, -1, 0.009, 2.1, np.nan])
+@pytest.mark.parametrize("prior_sd", [0, -1, 0.009, 2.1, np.nan, "0.5", True])
 def test_a_spread_out_of_range_is_refused(prior_sd):
-    with pytest.raises(InputError, match=r"prior_sd=.* is outside 0.01 ... 2.0"):
+    with pytest.raises(InputError, match=r"prior_sd=.* is not a number in 0.01 ... 2.0"):
         calibrate(attributed({"a": 100}), [lift()], prior_sd=prior_sd)
 
 
@@ -610,3 +652,11 @@ def test_lifts_of_different_periods_are_refused():
     lifts = [lift(period="2025-01-01/2025-02-01"), lift("b", period="2025-01-01/2025-02-02")]
     with pytest.raises(InputError, match=r"different periods: 'a' .* 'b' .*each period by itself"):
         calibrate(attributed({"a": 100, "b": 50}, period=JANUARY), lifts)
+
+
+def test_what_is_no_attribution_and_what_is_calibrated_already():
+    with pytest.raises(InputError, match="Got a DataFrame, not an Attribution"):
+        calibrate(attributed({"a": 100}).to_frame(), [lift()])
+    once = calibrate(attributed({"a": 100, "b": 50}), [lift()])
+    with pytest.raises(InputError, match="markov, calibrated is calibrated already"):
+        calibrate(once, [lift()])

@@ -1,11 +1,13 @@
 """Credit against a known truth: figures by hand, budgets by brute force, the bar for the hazard."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from attribution import InputError, Journeys, compare
+from attribution import AttributionWarning, InputError, Journeys, Linear, compare
 from attribution.evaluate import (
     MEASURES,
     Market,
@@ -59,6 +61,12 @@ def test_a_channel_without_journeys_has_no_credit(comparison):
     assert (truth_errors(comparison, wider)["share_error"] == 1.0).all()
 
 
+def test_credit_of_channels_that_the_truth_does_not_know_is_wrong(comparison):
+    """Linear gives a 2, b 4, c 4 of 10; a world of a and b alone holds none of the 4 for c."""
+    narrow = Truth(channels=("a", "b"), incremental=np.array([5, 5]), joint=10, organic=0)
+    assert truth_errors(comparison, narrow).loc["linear", "share_error"] == pytest.approx(0.4)
+
+
 def test_rank_correlation_is_spearmans():
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -105,7 +113,8 @@ def test_regret():
     response = Response(WORLD, 4_000, max_scale=3.0)
     gain = market.most - response(np.zeros(3))
     assert today == pytest.approx((market.most - response(np.ones(3))) / gain)
-    assert np.isnan(market.regret(np.array([np.nan, 1.0, 1.0])))
+    assert np.isnan(market.regret(np.full(3, np.nan)))
+    assert np.isnan(market.regret(np.zeros(3)))
 
 
 def test_one_table_for_all_worlds():
@@ -116,21 +125,41 @@ def test_one_table_for_all_worlds():
     assert set(table.index) == {(w, m) for w in ("retargeting", "world 1") for m in models}
     for world in ("retargeting", "world 1"):
         assert table.loc[world]["share_error"].is_monotonic_increasing
-    runs = found.runs[(found.runs["world"] == "retargeting") & (found.runs["model"] == "linear")]
-    assert table.loc[("retargeting", "linear"), "share_error"] == pytest.approx(
-        runs["share_error"].mean()
-    )
+    errors = found.measures["retargeting"][:, models.index("linear"), 0]
+    row = table.loc[("retargeting", "linear")]
+    assert row["share_error"] == pytest.approx(errors.mean())
+    assert row["share_error_se"] == pytest.approx(errors.std(ddof=1) / np.sqrt(2))
+    gaps = np.abs(found.shares["retargeting"] - found.truth["retargeting"][:, None]).sum(axis=2) / 2
+    np.testing.assert_allclose(found.measures["retargeting"][:, :, 0], gaps)
     assert table["log_loss"].isna().tolist() == [m == "linear" for _, m in table.index]
     again = evaluate(["retargeting", WORLD], models, n_people=3_000, n_repetitions=2)
     pd.testing.assert_frame_equal(table, again.to_frame())
     assert "retargeting" in repr(found)
     assert "<table" in found._repr_html_()
+    for each in (found, pickle.loads(pickle.dumps(found))):
+        assert each.equals(found)
+        with pytest.raises(ValueError, match="read-only"):
+            each.measures["retargeting"][0, 0, 0] = 0.0
+
+
+def test_a_model_that_is_skipped_has_no_figures():
+    class Elsewhere(Linear):
+        key = "elsewhere"
+
+        def unmet(self, journeys):
+            return "it needs something else."
+
+    with pytest.warns(AttributionWarning, match="elsewhere is skipped"):
+        found = evaluate(WORLD, ["linear", Elsewhere()], n_people=500, n_repetitions=1)
+    table = found.to_frame()
+    assert table.loc[("world 0", "elsewhere")].isna().all()
+    assert table.loc[("world 0", "linear"), "share_error"] >= 0
 
 
 def test_agreement_over_worlds_is_the_mean():
     found = evaluate(WORLD, ["linear", "first_click"], n_people=2_000, n_repetitions=3)
     table = found.agreement()
-    truth_gap = found.runs[found.runs["model"] == "linear"]["share_error"].mean()
+    truth_gap = found.measures["world 0"][:, 0, 0].mean()
     assert table.loc["linear", "(truth)"] == pytest.approx(truth_gap)
     assert table.loc["linear", "first_click"] == table.loc["first_click", "linear"] > 0
 
@@ -151,6 +180,8 @@ def test_hazard_with_baseline_finds_the_truth_under_random_exposure():
     ("arguments", "message"),
     [
         ({"worlds": "mars"}, "'mars' is no world. There are 'random exposure'"),
+        ({"worlds": []}, "There are no worlds"),
+        ({"worlds": ["B2B", "B2B"]}, "'B2B' is named twice"),
         ({"n_repetitions": 0}, "n_repetitions=0 is not a whole number"),
         ({"models": ["magic"]}, "No model 'magic'"),
         ({"n_people": 0}, "n_people"),

@@ -34,6 +34,20 @@ def test_halves_of_a_path_table_add_up():
     assert abs(held - 0.5) < 4 * 0.5 / np.sqrt(journeys.n_journeys)
 
 
+def test_parts_of_journeys_are_not_lost():
+    table = pd.DataFrame({"path": ["a > b"] * 40, "conversions": [0.7] * 40, "nulls": [2.4] * 40})
+    journeys = Journeys.from_paths(table, nulls="nulls")
+    train, test = split(journeys, 1)
+    for name in ("conversions", "nulls"):
+        np.testing.assert_allclose(
+            getattr(train, name) + getattr(test, name), getattr(journeys, name)
+        )
+        assert set((getattr(test, name) % 1).round(9)) == {
+            0.0,
+            round(getattr(journeys, name)[0] % 1, 9),
+        }
+
+
 def test_users_are_held_out_whole():
     journeys = simulate("random exposure", 4_000, 3).journeys
     doubled = Journeys.concat([journeys, journeys])

@@ -61,7 +61,11 @@ class Response:
         random_state: int | None = None,
         max_scale: float = MAX_SCALE,
     ) -> None:
-        require_number(max_scale, "max_scale", above=True)
+        require_number(max_scale, "max_scale")
+        if max_scale < 1:
+            raise InputError(
+                f"max_scale is {max_scale!r}. Hint: it is at least 1, today's touches."
+            )
         self.world = world_of(world)
         self.n_people = n_people
         self.max_scale = float(max_scale)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any
@@ -128,7 +128,7 @@ class World(Immutable):
 
 def _checked_channels(channels: Any) -> tuple[Channel, ...]:
     """Return channels sorted by name, or raise if they do not fit together."""
-    channels = tuple(channels)
+    channels = tuple(channels) if isinstance(channels, Iterable) else ()
     if not channels or not all(isinstance(channel, Channel) for channel in channels):
         raise InputError(f"channels={channels!r}. Hint: give one Channel or more.")
     by_name = {channel.name: channel for channel in channels}
@@ -148,6 +148,8 @@ def _checked_channels(channels: Any) -> tuple[Channel, ...]:
 
 def _checked_synergies(synergies: Any, names: tuple[str, ...]) -> dict[tuple[str, str], float]:
     """Return synergies by sorted pair in sorted order, or raise if they do not fit."""
+    if not isinstance(synergies, Mapping):
+        raise InputError(f"synergies={synergies!r}. Hint: {{('a', 'b'): 2.0}}, or leave it out.")
     checked: dict[tuple[str, str], float] = {}
     for key, strength in synergies.items():
         what = f"the synergy of {key!r}"

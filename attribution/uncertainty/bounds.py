@@ -48,7 +48,7 @@ class Ends:
     method
         Of the resamples.
     n_buckets
-        What was resampled.
+        What was resampled: buckets that hold anybody.
 
     Raises
     ------
@@ -61,13 +61,12 @@ class Ends:
     n_buckets: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.confidence, float) or not 0.0 < self.confidence < 1.0:
-            raise InputError(
-                f"confidence={self.confidence!r} is not between 0 and 1. Hint: confidence=0.9."
-            )
+        require_confidence(self.confidence)
 
     def of(self, estimate: FloatArray, draws: FloatArray, *, signed: bool) -> dict[str, FloatArray]:
         """Return low and high ends and standard errors; NaN where nothing is known of them.
+
+        The bootstrap passes over resamples without the figure; the jackknife cannot.
 
         Parameters
         ----------
@@ -109,11 +108,17 @@ class Ends:
 
     def _jackknife(self, estimate: FloatArray, draws: FloatArray, signed: bool) -> Any:
         n = self.n_buckets
-        error = np.sqrt((n - 1) * np.nanvar(draws, axis=0))
+        error = np.sqrt((n - 1) * np.var(draws, axis=0))
         reach = -self._quantile * error
         negative = signed | (draws < 0).any(axis=0) | (estimate < 0)
         low = np.where(negative, estimate - reach, np.maximum(estimate - reach, 0.0))
         return low, estimate + reach, error
+
+
+def require_confidence(confidence: object) -> None:
+    """Raise `InputError` if this is no confidence of an interval."""
+    if not isinstance(confidence, float) or not 0.0 < confidence < 1.0:
+        raise InputError(f"confidence={confidence!r} is not between 0 and 1. Hint: confidence=0.9.")
 
 
 def with_intervals(
@@ -125,10 +130,17 @@ def with_intervals(
         if name in draws:
             found = ends.of(column, draws[name], signed=False)
             extra |= {f"{name}{end}": each for end, each in found.items()}
-    about: dict[str, Any] = {**asdict(ends), "n_units": n_units}
+    unsolved = np.isnan(draws["conversions"]).sum(axis=1) == len(result.channels)
+    about: dict[str, Any] = {
+        **asdict(ends),
+        "n_units": n_units,
+        "n_resamples": len(draws["conversions"]),
+        "n_unsolved": int(unsolved.sum()),
+    }
     for name in TOTALS:
         total = getattr(result, name)
         if total is not None and name in draws:
             found = ends.of(np.array([total]), draws[name], signed=False)
-            about |= {f"{name}{end}": each.item() for end, each in found.items()}
+            known = {end: each.item() for end, each in found.items()}
+            about |= {f"{name}{e}": None if np.isnan(x) else x for e, x in known.items()}
     return replace(result, extra=extra, details={**result.details, "intervals": about})

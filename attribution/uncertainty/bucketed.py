@@ -13,9 +13,9 @@ from attribution.arrays import FloatArray, IntArray
 from attribution.compare import Summaries, summarize
 from attribution.errors import InputError
 from attribution.journeys import Journeys
-from attribution.models.base import Model, Partitioned, require_journeys, wholes_of
+from attribution.models.base import Model, Partitioned, wholes_of
 from attribution.sums import add_up
-from attribution.uncertainty.buckets import Buckets, Plan, matrix
+from attribution.uncertainty.buckets import Buckets, Plan, keys_of, matrix, pieces_of
 from attribution.uncertainty.spreads import Spread
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Bucketed:
         By name of the model; under REACH the journeys that each channel is part of, if asked for.
     summaries
         The same, without buckets.
+    users
+        Distinct keys, sorted, where a user may be in several parts; None where parts are by user.
     of_users
         Whether journeys have users; if not, each is a unit of its own.
     """
@@ -49,6 +51,7 @@ class Bucketed:
     totals: FloatArray
     spreads: Mapping[str, Spread]
     summaries: Summaries
+    users: IntArray | None
     of_users: bool
 
     @classmethod
@@ -58,10 +61,22 @@ class Bucketed:
         plan: Plan,
         with_reach: bool,
         journeys: Journeys,
-        number: int = 0,
+        number: int | None = None,
     ) -> Bucketed:
-        """Summarize one part of the journeys for several models."""
-        buckets = Buckets.of(require_journeys(journeys), plan, number)
+        """Summarize one part of the journeys for several models.
+
+        Parameters
+        ----------
+        number
+            Of the part, where other parts may hold the same users, or none; None where parts are
+            by user.
+        """
+        if number is None and journeys.users is None:
+            raise InputError(
+                "The partitions hold no users, so journeys cannot be told apart. Hint: pass an "
+                "iterable of parts."
+            )
+        buckets = Buckets.of(journeys, plan, number or 0)
         found = summarize(chosen, journeys)
         spreads = {
             name: Spread.of(chosen[name], statistic, journeys, buckets)
@@ -75,22 +90,29 @@ class Bucketed:
             buckets.totals(journeys),
             spreads,
             found,
+            None if number is None or journeys.users is None else keys_of(journeys.users),
             journeys.users is not None,
         )
 
     def __add__(self, other: Bucketed) -> Bucketed:
         mine, theirs = over_same_buckets(self, other)
         summaries = self.summaries + other.summaries
+        totals, users = mine.totals + theirs.totals, None
+        if self.users is not None and other.users is not None:
+            users = np.union1d(self.users, other.users)
+            own = mine.labels is not None
+            totals[:, 0] = 1.0 if own else self.plan.units_of(users)
         return Bucketed(
             self.plan,
             mine.labels,
-            mine.totals + theirs.totals,
+            totals,
             {
                 name: spread + theirs.spreads[name]
                 for name, spread in mine.spreads.items()
                 if name not in summaries.skipped
             },
             summaries,
+            users,
             self.of_users and other.of_users,
         )
 
@@ -141,8 +163,8 @@ def bucketed(
     one: Callable[..., Bucketed] = partial(Bucketed.of, chosen, plan, with_reach)
     if isinstance(journeys, Partitioned):
         return journeys.sum_of(one)
-    parts = enumerate(wholes_of(journeys))
-    total: Bucketed | None = add_up(one(part, number) for number, part in parts)
+    parts = (part for each in wholes_of(journeys) for part in pieces_of(each, plan.n_buckets))
+    total: Bucketed | None = add_up(one(part, number) for number, part in enumerate(parts))
     if total is None:
         raise InputError("There are no journeys: the iterable is empty.")
     return total

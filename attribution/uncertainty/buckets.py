@@ -8,6 +8,7 @@ random. Where there are no more units than buckets, each has a bucket to itself.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,9 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from attribution.arrays import FloatArray, IntArray
+from attribution.errors import require_rows
 from attribution.ingest.cutting import changes
 from attribution.journeys import Journeys
 from attribution.segments import sum_by
+
+AT_ONCE = 2**22
+ROUNDING = 1e-9
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -41,6 +46,10 @@ class Plan(NamedTuple):
         """Return the bucket of each key."""
         high = hashed(keys, self.salt) >> np.uint64(32)
         return ((high * np.uint64(self.n_buckets)) >> np.uint64(32)).astype(np.int64)
+
+    def units_of(self, keys: IntArray) -> FloatArray:
+        """Return how many of the distinct keys each bucket holds, shape (n_buckets,)."""
+        return sum_by(self.bucket_of(keys), np.ones(len(keys)), self.n_buckets)
 
 
 @dataclass(frozen=True)
@@ -113,27 +122,47 @@ def hashed(keys: IntArray, salt: int) -> npt.NDArray[np.uint64]:
     return bits ^ (bits >> np.uint64(31))
 
 
+def compact(index: IntArray, bound: int) -> IntArray:
+    """Return an index in the type that sparse matrices work fastest with."""
+    return index.astype(np.int32) if bound < 2**31 else index.astype(np.int64)
+
+
 def matrix(
     data: FloatArray, row: IntArray, column: IntArray, shape: tuple[int, int]
 ) -> csr_array[Any]:
     """Return a sparse matrix of sums of entries."""
     from scipy.sparse import coo_array
 
-    index = (row.astype(np.int32), column.astype(np.int32))
+    index = (compact(row, max(shape)), compact(column, max(shape)))
     summed: csr_array[Any] = coo_array((data, index), shape=shape).tocsr()
     return summed
 
 
-def _of_users(journeys: Journeys, users: IntArray, plan: Plan) -> Buckets:
+def keys_of(users: IntArray) -> IntArray:
+    """Return the distinct users, sorted."""
     keys = np.sort(users[changes(users)])
-    keys = keys[changes(keys)]
+    return np.asarray(keys[changes(keys)])
+
+
+def pieces_of(journeys: Journeys, n_buckets: int) -> Iterator[Journeys]:
+    """Cut journeys without users into rows of which not too many single journeys are thrown."""
+    if journeys.users is not None:
+        yield journeys
+        return
+    thrown = np.minimum(journeys.conversions, n_buckets) + np.minimum(journeys.nulls, n_buckets)
+    cuts = np.flatnonzero(np.diff(np.cumsum(thrown) // AT_ONCE)) + 1
+    for rows in np.split(np.arange(len(journeys)), cuts):
+        yield journeys if not len(cuts) else journeys.select(rows)
+
+
+def _of_users(journeys: Journeys, users: IntArray, plan: Plan) -> Buckets:
+    keys = keys_of(users)
     labels: IntArray | None = None
     bucket: IntArray
     if len(keys) <= plan.n_buckets:
         labels, bucket, units = keys, np.searchsorted(keys, users), np.ones(len(keys))
     else:
-        bucket = plan.bucket_of(users)
-        units = sum_by(plan.bucket_of(keys), np.ones(len(keys)), plan.n_buckets)
+        bucket, units = plan.bucket_of(users), plan.units_of(keys)
     shape = (len(units), len(journeys))
 
     def of(outcome: FloatArray) -> csr_array[Any]:
@@ -145,31 +174,38 @@ def _of_users(journeys: Journeys, users: IntArray, plan: Plan) -> Buckets:
 
 
 def _of_journeys(journeys: Journeys, plan: Plan, number: int) -> Buckets:
-    """Throw each journey into a bucket; what is left of a count that is not whole as one more."""
+    """Throw each journey into a bucket."""
     rng = np.random.default_rng((plan.salt, number))
     counts = np.concatenate([journeys.conversions, journeys.nulls])
+    require_rows(
+        journeys.conversions + journeys.nulls > 2**53,
+        "more journeys than floats can count, 2**53",
+        "give counts in thousands.",
+        journeys.conversions + journeys.nulls,
+    )
     n_rows, n_buckets = len(journeys), plan.n_buckets
+    whole = np.floor(counts)
+    part_row, part, journey = _joined_parts(counts - whole)
+    n_joined = int(journey.max(initial=-1)) + 1
     labels: IntArray | None = None
-    if np.ceil(counts).sum() <= n_buckets:
-        row, amount = _single(counts)
-        bucket = np.arange(len(row))
+    few = whole <= n_buckets
+    row = np.repeat(np.arange(len(counts)), np.where(few, whole, 0).astype(np.int64))
+    if whole.sum() + n_joined <= n_buckets:
+        n_buckets = len(row) + n_joined
+        bucket = np.arange(n_buckets)
         labels = np.sort(hashed(bucket, int(rng.integers(2**62))).view(np.int64))
-        n_buckets = len(row)
     else:
-        many = counts > n_buckets
-        row, amount = _single(np.where(many, 0.0, counts))
-        bucket = rng.integers(n_buckets, size=len(row))
-        if many.any():
-            heaps = rng.multinomial(counts[many].astype(np.int64), [1 / n_buckets] * n_buckets)
-            heaps = heaps.astype(np.float64)
-            heaps[np.arange(len(heaps)), rng.integers(n_buckets, size=len(heaps))] += (
-                counts[many] % 1
-            )
-            at, where = np.nonzero(heaps)
-            row = np.append(row, np.flatnonzero(many)[at])
-            bucket, amount = np.append(bucket, where), np.append(amount, heaps[at, where])
-    whole = matrix(amount, bucket, row, (n_buckets, 2 * n_rows))
-    conversions, nulls = whole[:, :n_rows], whole[:, n_rows:]
+        bucket = rng.integers(n_buckets, size=len(row) + n_joined)
+    amount = np.append(np.ones(len(row)), part)
+    bucket = np.append(bucket[: len(row)], bucket[len(row) :][journey])
+    row = np.append(row, part_row)
+    if not few.all():
+        heaps = rng.multinomial(whole[~few].astype(np.int64), [1 / n_buckets] * n_buckets)
+        at, where = np.nonzero(heaps)
+        row = np.append(row, np.flatnonzero(~few)[at])
+        bucket, amount = np.append(bucket, where), np.append(amount, heaps[at, where])
+    both = matrix(amount, bucket, row, (n_buckets, 2 * n_rows))
+    conversions, nulls = both[:, :n_rows], both[:, n_rows:]
     values = None
     if journeys.values is not None:
         each = np.divide(
@@ -180,13 +216,26 @@ def _of_journeys(journeys: Journeys, plan: Plan, number: int) -> Buckets:
         )
         values = conversions.copy()
         values.data = values.data * each[values.indices]
-    return Buckets(labels, whole @ np.ones(2 * n_rows), conversions, nulls, values)
+    return Buckets(labels, both @ np.ones(2 * n_rows), conversions, nulls, values)
 
 
-def _single(counts: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Return the row and the size of single journeys: 1, and what is left of the count."""
-    whole = np.floor(counts)
-    row = np.repeat(np.arange(len(counts)), whole.astype(np.int64))
-    part = np.flatnonzero(counts > whole)
-    amount = np.concatenate([np.ones(len(row)), (counts - whole)[part]])
-    return np.concatenate([row, part]), amount
+def _joined_parts(rest: FloatArray) -> tuple[IntArray, FloatArray, IntArray]:
+    """Join what is left of counts that are not whole to journeys, in the order of the counts.
+
+    Returns
+    -------
+    row, part, journey
+        Each piece of a rest: of which count, how much, and of which journey it is a part.
+    """
+    row = np.flatnonzero(rest > 0)
+    end = np.cumsum(rest[row])
+    start = end - rest[row]
+    first = np.floor(start + ROUNDING).astype(np.int64)
+    over = end - (first + 1)  # what no longer fits into the journey begun
+    over[over < ROUNDING] = 0.0
+    begun, spilt = rest[row] - over, np.flatnonzero(over > 0)
+    return (
+        np.append(row, row[spilt]),
+        np.append(begun, over[spilt]),
+        np.append(first, first[spilt] + 1),
+    )

@@ -95,6 +95,8 @@ def stacked_effects(whole: TransitionCounts, sums: Sums) -> tuple[FloatArray, Fl
     groups = states_of_channels(whole.states, len(whole.channels))
     effects = np.zeros((len(rewards), n, len(groups)))
     for channel, states in enumerate(groups):
+        if not len(states):
+            continue
         inside = inverse[:, states[:, None], states]
         meet = np.linalg.solve(inside, h[:, states]) if len(states) > 1 else h[:, states] / inside
         loss = (visits[:, states, None] * meet).sum(axis=1)

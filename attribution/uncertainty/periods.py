@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import permutations
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from attribution.compare import choose, comparison_of
 from attribution.errors import InputError
 from attribution.journeys import Journeys
 from attribution.models.base import Model, Outcome, Partitioned
-from attribution.uncertainty.bounds import Ends
+from attribution.uncertainty.bounds import Ends, require_confidence
 from attribution.uncertainty.bucketed import REACH, Bucketed, bucketed, over_same_buckets
 from attribution.uncertainty.replicates import Method, replicates
 from attribution.uncertainty.resampling import Options
@@ -97,6 +97,9 @@ def compare_periods(
     """
     import pandas as pd
 
+    require_confidence(confidence)
+    if of not in get_args(Outcome):
+        raise InputError(f"of={of!r} is not one of {get_args(Outcome)}.")
     options = Options(
         n_resamples=n_resamples, method=method, n_buckets=n_buckets, random_state=random_state
     )
@@ -118,8 +121,9 @@ def compare_periods(
         weights = options.weights(each.totals[:, 0], seed if paired else seed + number)
         sides.append(_side(only, each, weights, channels, of))
     columns = _columns(*sides)
+    filled = [int((each.totals[:, 0] > 0).sum()) for each in sums]
     ends = Ends(
-        confidence=confidence, method=method, n_buckets=min(len(each.totals) for each in sums)
+        confidence=confidence, method=method, n_buckets=min(filter(None, filled), default=0)
     )
     frame = {name: column[0] for name, column in columns.items()}
     for name in ("change", *FACTORS, "share_change"):

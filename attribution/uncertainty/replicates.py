@@ -17,7 +17,6 @@ blocks rather than single observations.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -27,7 +26,7 @@ from typing import Literal
 import numpy as np
 
 from attribution.arrays import FloatArray
-from attribution.errors import AttributionWarning, InputError
+from attribution.errors import InputError, quiet
 from attribution.models.base import Model, SeparableModel
 from attribution.progress import progress
 from attribution.statistics import ChannelCredit, Statistic, Totals
@@ -61,14 +60,15 @@ def bootstrap_weights(units: FloatArray, n_resamples: int, rng: np.random.Genera
 
 
 def jackknife_weights(units: FloatArray) -> FloatArray:
-    """Return weights that leave out one bucket each, shape (n_buckets, n_buckets)."""
-    return _scaled(1.0 - np.eye(len(units)), units)
+    """Return weights that leave out one bucket that is not empty, shape (n_filled, n_buckets)."""
+    return _scaled((1.0 - np.eye(len(units)))[units > 0], units)
 
 
 def _scaled(weights: FloatArray, units: FloatArray) -> FloatArray:
-    """Scale the weights of each resample to the number of units that there are."""
-    drawn = weights @ units
-    factor = np.divide(units.sum(), drawn, out=np.zeros(len(drawn)), where=drawn > 0)
+    """Scale the weights of each resample to the number of units that there are; NaN if none is."""
+    drawn, whole = weights @ units, units.sum()
+    factor = np.full(len(drawn), np.nan if whole else 0.0)
+    np.divide(whole, drawn, out=factor, where=drawn > 0)
     return np.asarray(weights * factor[:, None])
 
 
@@ -90,8 +90,17 @@ def replicates(model: Model, spread: Spread, totals: FloatArray, weights: FloatA
     -------
     dict
         By name of the column, as in `Attribution.to_frame`; "baseline" and "baseline_value" of
-        shape (n_resamples, 1) where the model has one. NaN where a resample cannot be solved.
+        shape (n_resamples, 1) where the model has one. NaN where a resample has no user or cannot
+        be solved.
     """
+    lost = np.isnan(weights.sum(axis=1))
+    draws = _draws(model, spread, totals, np.where(lost[:, None], 0.0, weights))
+    for column in draws.values():
+        column[lost] = np.nan
+    return draws
+
+
+def _draws(model: Model, spread: Spread, totals: FloatArray, weights: FloatArray) -> Draws:
     whole = spread.whole
     if isinstance(model, SeparableModel) and isinstance(whole, ChannelCredit):
         draws = {name: weights @ part for name, part in spread.parts.items()}
@@ -129,9 +138,7 @@ def _one_by_one(model: Model, spread: Spread, totals: FloatArray, weights: Float
         return _solved(model, replace(pair[0], totals=_totals(pair[1], whole.totals)))
 
     pairs = progress(zip(statistics, drawn, strict=True), len(drawn), f"resamples: {model.name}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AttributionWarning)  # once, of the whole, is enough
-        solved = list(ahead(solve, pairs))
+    solved = list(ahead(solve, pairs))
     known = next((each for each in solved if each), {})
     missing = {name: np.full_like(column, np.nan) for name, column in known.items()}
     return {name: np.stack([(each or missing)[name] for each in solved]) for name in known}
@@ -148,7 +155,8 @@ def _totals(drawn: FloatArray, whole: Totals) -> Totals:
 def _solved(model: Model, statistic: Statistic) -> Draws:
     """Return the columns of one resample; none where it cannot be solved."""
     try:
-        result = model.solve(statistic)
+        with quiet():  # what there is to say has been said of the whole
+            result = model.solve(statistic)
     except InputError:
         return {}
     columns = {name: column for name, column in result.columns.items() if name[-3:] != "_se"}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from attribution.arrays import FloatArray, Immutable
+from attribution.arrays import FloatArray, FrozenDict, Immutable, own
 from attribution.compare import choose, comparison_of
 from attribution.errors import InputError
 from attribution.journeys import Journeys
@@ -21,7 +21,7 @@ from attribution.models import DEFAULT_MODELS
 from attribution.models.base import Model, Outcome, Partitioned
 from attribution.models.sampling import generator_of
 from attribution.results import Attribution, Comparison
-from attribution.uncertainty.bounds import Ends, with_intervals
+from attribution.uncertainty.bounds import Ends, require_confidence, with_intervals
 from attribution.uncertainty.bucketed import Bucketed, bucketed
 from attribution.uncertainty.buckets import TOTALS, Plan
 from attribution.uncertainty.replicates import (
@@ -86,7 +86,7 @@ class Resamples(Immutable):
     method
         "bootstrap" or "jackknife".
     n_units, n_buckets
-        Users (journeys, where there are none), and buckets they were spread over.
+        Users (journeys, where there are none), and buckets that hold any of them.
     """
 
     comparison: Comparison
@@ -94,6 +94,14 @@ class Resamples(Immutable):
     method: Method
     n_units: float
     n_buckets: int
+
+    def __post_init__(self) -> None:
+        owned = {
+            name: FrozenDict({column: own(draw) for column, draw in draws.items()})
+            for name, draws in self.draws.items()
+        }
+        object.__setattr__(self, "draws", FrozenDict(owned))
+        super().__post_init__()
 
     def __repr__(self) -> str:
         return (
@@ -179,10 +187,12 @@ class Resamples(Immutable):
             raise InputError(f"The {self.method} gives no probabilities. Hint: method='bootstrap'.")
         _, drawn = self._column(model, of)
         names = self.comparison[model].channels
-        more = np.zeros((len(names), len(names)))
+        more = np.full((len(names), len(names)), np.nan)
         for channel, column in enumerate(drawn.T):
             gap = column[:, None] - drawn
-            more[channel] = ((gap > 0) + 0.5 * (gap == 0)).mean(axis=0)
+            known = ~np.isnan(gap)
+            wins = ((gap > 0) + 0.5 * (gap == 0)).sum(axis=0)
+            np.divide(wins, known.sum(axis=0), out=more[channel], where=known.any(axis=0))
         index = pd.Index(names, name="channel", dtype="str")
         return pd.DataFrame(more, index=index, columns=index.rename("than"))
 
@@ -251,7 +261,7 @@ def resamples_of(
         },
         method=method,
         n_units=float(sums.totals[:, 0].sum()),
-        n_buckets=len(sums.totals),
+        n_buckets=int((sums.totals[:, 0] > 0).sum()),
     )
 
 
@@ -276,6 +286,10 @@ def intervals(
     journeys of a row in proportion to their conversions, so that of a path table is surer than it
     should be, too.
 
+    Rules and small Markov chains are solved as one batch; other models anew on each resample, which
+    takes two minutes for `AdditiveHazard` on 20,000 journeys: fewer `n_resamples` or the jackknife
+    will do.
+
     Over 500 simulated worlds 90 % intervals hold the population value in 88 to 90 % for channels of
     50 conversions and more, in 87 to 89 % for those of 3 to 6 (single ones down to 79 %: of a
     channel without any conversion in the log nothing is known, and its interval is [0, 0]).
@@ -287,7 +301,8 @@ def intervals(
     model
         A model or its name.
     journeys
-        As in `compare`; also a stream that is read once, or what an engine has scanned.
+        As in `compare`; also a stream that is read once, or what an engine has scanned. Where parts
+        of a stream share users, their keys are held in memory, 8 bytes each.
     confidence
         Of the intervals, between 0 and 1.
     n_resamples
@@ -307,7 +322,8 @@ def intervals(
     -------
     Attribution
         As from `model.attribute`, with three more columns for each: such as conversions_low,
-        conversions_high and conversions_se. `details["intervals"]` has the settings, and the
+        conversions_high and conversions_se (which takes the place of an error of sampled orders).
+        `details["intervals"]` has the settings, how many resamples could not be solved, and the
         intervals of the totals.
 
     Raises
@@ -329,6 +345,7 @@ def intervals(
     >>> frame.loc["email", columns].round(0).tolist()
     [213.0, 196.0, 232.0, 11.0]
     """
+    require_confidence(confidence)
     drawn = resample(
         journeys,
         [model],

@@ -29,7 +29,7 @@ from attribution.statistics import (
     TransitionCounts,
     aligned,
 )
-from attribution.uncertainty.buckets import Buckets
+from attribution.uncertainty.buckets import Buckets, compact
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -120,7 +120,8 @@ def _entries(data: FloatArray, column: IntArray, offsets: IntArray, size: int) -
     """Return the rows' entries in a sum, sparse, shape (n_rows, size)."""
     from scipy.sparse import csr_array
 
-    index = (data, column.astype(np.int32), offsets.astype(np.int32))
+    bound = max(len(data), size)
+    index = (data, compact(column, bound), compact(offsets, bound))
     return csr_array(index, shape=(len(offsets) - 1, size))
 
 
@@ -251,5 +252,5 @@ def _moved(part: csr_array[Any], column: IntArray, size: int) -> csr_array[Any]:
     """Return sums by bucket in other columns."""
     from scipy.sparse import csr_array
 
-    index = (part.data, column[part.indices].astype(np.int32), part.indptr)
+    index = (part.data, column[part.indices].astype(part.indptr.dtype), part.indptr)
     return csr_array(index, shape=(part.shape[0], size))

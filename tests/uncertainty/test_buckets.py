@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from journey_tables import tables
 
-from attribution import Journeys
-from attribution.uncertainty.buckets import TOTALS, Buckets, Plan, hashed
+from attribution import InputError, Journeys
+from attribution.uncertainty.buckets import AT_ONCE, TOTALS, Buckets, Plan, hashed, pieces_of
 
 PLAN = Plan(20, 7)
 
-counts = st.one_of(st.integers(0, 4).map(float), st.floats(0, 60), st.integers(100, 10_000))
+parts = st.integers(0, 600).map(lambda tenths: tenths / 10)
+counts = st.one_of(st.integers(0, 4).map(float), parts, st.integers(100, 10_000))
 pairs = st.lists(st.tuples(counts, counts), min_size=1, max_size=6)
 
 
@@ -43,10 +44,45 @@ def test_journeys_of_a_path_table_are_spread_without_loss(rows):
 def test_a_few_journeys_have_a_bucket_each(rows):
     journeys = path_table([(conversions % 2, nulls % 2) for conversions, nulls in rows[:4]])
     buckets = Buckets.of(journeys, PLAN)
-    pieces = np.ceil(np.concatenate([journeys.conversions, journeys.nulls])).sum()
-    assert len(buckets.units) == pieces
-    assert (buckets.units <= 1).all()
-    assert len(set(buckets.labels.tolist())) == pieces
+    counts = np.concatenate([journeys.conversions, journeys.nulls])
+    n = int(np.ceil(counts.sum() - 1e-9))
+    assert buckets.units.tolist() == pytest.approx(
+        [1.0] * (n - 1) + [counts.sum() - (n - 1)] * (n > 0)
+    )
+    assert len(set(buckets.labels.tolist())) == n
+
+
+def test_parts_of_counts_are_joined_to_journeys():
+    """Rows of 0.3 and 0.9: whole journeys, and their parts together."""
+    journeys = path_table([(0.3, 0.0), (0.9, 0.0), (0.8, 1.0)])
+    buckets = Buckets.of(journeys, PLAN)
+    spread = buckets.conversions.toarray()
+    # journey 1 is 0.3 of the first row and 0.7 of the second, journey 2 what is left of both
+    assert sorted(map(tuple, spread.round(9).tolist())) == [(0, 0, 0), (0, 0.2, 0.8), (0.3, 0.7, 0)]
+
+
+def test_fractional_counts_are_as_uncertain_as_whole_ones():
+    halves, wholes = (path_table([(size, size)] * int(4_000 / size)) for size in (0.5, 1.0))
+    deviations = [
+        np.mean([Buckets.of(each, Plan(200, s)).totals(each)[:, 1].std() for s in range(30)])
+        for each in (halves, wholes)
+    ]
+    assert deviations[0] == pytest.approx(deviations[1], rel=0.05)
+
+
+def test_large_tables_are_cut_into_pieces():
+    journeys = path_table([(1e9, 3.0)] * 50_000)
+    pieces = list(pieces_of(journeys, 200))
+    assert len(pieces) > 1
+    assert sum(map(len, pieces)) == 50_000
+    for piece in pieces:
+        assert np.minimum(piece.conversions, 200).sum() + piece.nulls.sum() < 1.1 * AT_ONCE
+    assert next(pieces_of(many_users(5), 200)).users is not None
+
+
+def test_more_journeys_than_can_be_counted():
+    with pytest.raises(InputError, match="more journeys than floats can count"):
+        Buckets.of(path_table([(1.0, 0.0), (1e19, 0.0)]), PLAN)
 
 
 def test_a_row_is_thrown_journey_by_journey():

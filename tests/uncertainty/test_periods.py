@@ -66,6 +66,8 @@ def test_a_channel_of_one_period_has_no_change_of_effect():
     assert frame.loc["d", "before"] == 0
     assert frame.loc["d", "effect"] == 0
     assert frame.loc["d", "mix"] == frame.loc["d", "change"] == 6
+    frame = compare_periods(before, after, "markov", n_resamples=20)
+    np.testing.assert_allclose(frame[PARTS].sum(axis=1), frame["change"], atol=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,8 @@ def test_few_users_meet_many(log):
     many = log.select(np.isin(log.users, users[:800]))
     frame = compare_periods(few, many, "linear", n_resamples=20)
     assert (frame["change"] >= 0).all()
+    one = compare_periods(log.select(log.users == users[0]), many, "linear", n_resamples=20)
+    assert one[["change_low", "volume_se"]].isna().all(axis=None)  # one user: nothing is known
     both = compare_periods(few, few.select(few.users != few.users[0]), "linear", n_resamples=20)
     assert (both["change"] <= 0).all()
 
@@ -113,5 +117,9 @@ def test_what_cannot_be_compared(log):
     bare = replace(log, users=None, values=None)
     with pytest.raises(InputError, match="method='bootstrap'"):
         compare_periods(bare, bare, "linear", method="jackknife")
+    with pytest.raises(InputError, match="of='revenue' is not one of"):
+        compare_periods(log, log, "linear", of="revenue")
+    with pytest.raises(InputError, match="confidence=2 is not between"):
+        compare_periods(iter([]), iter([]), "linear", confidence=2)
     with pytest.raises(InputError, match="These journeys have no value"):
         compare_periods(bare, bare, "linear", of="value", n_resamples=5)

@@ -4,6 +4,7 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from attribution import (
     Markov,
     Shapley,
 )
+from attribution.uncertainty import intervals
 from attribution.uncertainty.bucketed import bucketed
 from attribution.uncertainty.buckets import Plan
 from attribution.uncertainty.replicates import bootstrap_weights, jackknife_weights, replicates
@@ -71,11 +73,7 @@ def hold(model, journeys, sums, weights, rows):
             continue
         for name, column in draws.items():
             scale = max(1.0, np.nanmax(np.abs(expected[name]), initial=0.0))
-            rtol = TOLERANCE.get(model.key, 1e-9) * scale
-            np.testing.assert_allclose(column[number], expected[name], rtol=0, atol=rtol)
-
-
-TOLERANCE: dict[str, float] = {}
+            np.testing.assert_allclose(column[number], expected[name], rtol=0, atol=1e-9 * scale)
 
 
 def bucket_of_rows(journeys, sums):
@@ -129,28 +127,38 @@ def test_resamples_of_many_users(name):
 @settings(max_examples=25)
 @given(tables(min_size=2), st.integers(1, 7))
 def test_parts_add_up_to_the_whole(name, journeys, cut):
-    """Also where parts hold few users and the whole more than there are buckets."""
+    """Also where a user is in several parts, and more users in the whole than in each."""
     model = MODELS_TO_TRY[name]
     cut = min(cut, len(journeys) - 1)
     plan = Plan(3, 1)
-    rows = np.argsort(journeys.users, kind="stable")  # parts of a log hold whole users
-    journeys = journeys.select(rows)
-    bounds = np.flatnonzero(np.diff(journeys.users)) + 1
-    cut = bounds[cut % len(bounds)] if len(bounds) else cut
     parts = [journeys.select(np.arange(cut)), journeys.select(np.arange(cut, len(journeys)))]
     whole = bucketed({name: model}, journeys, plan)
     added = bucketed({name: model}, iter(parts), plan)
-    if len(bounds):
-        np.testing.assert_allclose(added.totals, whole.totals, rtol=1e-12)
+    np.testing.assert_allclose(added.totals, whole.totals, rtol=1e-12)
     weights = np.random.default_rng(cut).random((2, len(whole.totals)))
-    if len(whole.totals) == len(added.totals):
-        draws = [
-            replicates(model, each.spreads[name], each.totals, weights) for each in (whole, added)
-        ]
-        for column, expected in draws[0].items():
-            scale = max(1.0, np.nanmax(np.abs(expected), initial=0.0))
-            tolerance = TOLERANCE.get(model.key, 1e-9) * scale
-            np.testing.assert_allclose(draws[1][column], expected, rtol=0, atol=tolerance)
+    first, second = (
+        replicates(model, each.spreads[name], each.totals, weights) for each in (whole, added)
+    )
+    for column, expected in first.items():
+        scale = max(1.0, np.nanmax(np.abs(expected), initial=0.0))
+        np.testing.assert_allclose(second[column], expected, rtol=0, atol=1e-9 * scale)
+
+
+@pytest.mark.parametrize("name", MODELS_TO_TRY)
+def test_channels_without_touches_have_no_credit(name):
+    """Channels of the log that a period or an empty part lacks."""
+    model, journeys = MODELS_TO_TRY[name], large(n=200, users=60)
+    wider = replace(journeys, channels=("Direct", "a", "b", "c", "d", "unused"))
+    found = intervals(model, wider, n_resamples=5).to_frame()
+    assert found.loc["unused", "conversions_high"] == 0
+    if model.key == "bagged_logistic":
+        return  # draws other subsets of more channels
+    expected = intervals(model, journeys, n_resamples=5).to_frame()
+    narrow = found.drop(index="unused")[["conversions", "conversions_low", "conversions_se"]]
+    pd.testing.assert_frame_equal(narrow, expected[narrow.columns], rtol=1e-7)
+    empty = wider.select(np.array([], dtype=int))
+    again = intervals(model, iter([empty, wider, empty]), n_resamples=5).to_frame()
+    pd.testing.assert_frame_equal(again, found, rtol=1e-7)
 
 
 def test_bootstrap_weights_hold_the_number_of_users():
@@ -165,6 +173,14 @@ def test_bootstrap_weights_hold_the_number_of_users():
 def test_jackknife_weights_leave_one_bucket_out():
     weights = jackknife_weights(np.array([1.0, 2.0, 3.0]))
     np.testing.assert_allclose(weights, [[0, 6 / 5, 6 / 5], [6 / 4, 0, 6 / 4], [2, 2, 0]])
+    assert jackknife_weights(np.array([1.0, 0.0, 3.0])).shape == (2, 3)
+
+
+def test_a_resample_without_any_user_is_unknown():
+    weights = bootstrap_weights(np.array([5.0, 0.0]), 50, np.random.default_rng(0))
+    nobody = np.isnan(weights).any(axis=1)
+    assert 0 < nobody.sum() < 50
+    assert (weights[~nobody] @ [5.0, 0.0] == 5.0).all()
 
 
 def test_an_empty_world_has_no_draws():

@@ -1,7 +1,10 @@
 """Intervals hold against resampling journey by journey, against formulas, and on every way in."""
 
+import copy
+import pickle
 import tracemalloc
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from statistics import NormalDist
 
@@ -17,6 +20,7 @@ from attribution import (
     Journeys,
     Linear,
     Markov,
+    Shapley,
     compare,
     simulate,
 )
@@ -139,6 +143,38 @@ def test_users_are_resampled_with_all_their_journeys(paths):
         mean_error("linear", each) for each in (twice, replace(twice, users=None))
     )
     np.testing.assert_allclose(of_users / of_journeys, np.sqrt(2), rtol=0.05)
+
+
+def test_a_user_in_many_parts_of_a_stream_counts_once():
+    """Monthly parts, in each of which nearly everybody converts."""
+    rng = np.random.default_rng(4)
+    n, months = 2_000, rng.integers(1, 13, size=2_000)
+    users = np.repeat(np.arange(n), months)
+    month = np.concatenate([np.arange(each) for each in months])
+    whole = Journeys(
+        channels=("a",),
+        codes=np.zeros(len(users), dtype=np.int32),
+        offsets=np.arange(len(users) + 1),
+        conversions=np.ones(len(users)),
+        nulls=np.zeros(len(users)),
+        users=users,
+    )
+    parts = [whole.select(month == each) for each in range(12)]
+    expected, found = (resample(each, ["linear"], n_resamples=40) for each in (whole, iter(parts)))
+    assert found.n_units == expected.n_units == n
+    draws = (each.draws["linear"]["conversions"] for each in (found, expected))
+    np.testing.assert_allclose(*draws, rtol=1e-12)
+    error = intervals("linear", iter(parts)).columns["conversions_se"][0]
+    assert error == pytest.approx(np.sqrt(n) * months.std(), rel=0.15)  # one spread knows it to 5 %
+
+
+def test_partitions_without_users_are_refused(paths):
+    class Elsewhere:
+        def sum_of(self, function):
+            return function(paths)
+
+    with pytest.raises(InputError, match="The partitions hold no users"):
+        resample(Elsewhere(), ["linear"])
 
 
 def test_jackknife_of_single_users_is_the_textbook_formula():
@@ -281,6 +317,22 @@ def test_one_user_says_nothing_of_others(log):
     assert frame[["conversions_low", "conversions_high", "conversions_se"]].isna().all(axis=None)
 
 
+def test_unknown_intervals_go_to_json_and_back(log):
+    result = intervals("linear", log.select(log.users == log.users[0]))
+    assert result.details["intervals"]["total_conversions_se"] is None
+    assert Attribution.from_json(result.to_json()).equals(result)
+
+
+def test_resamples_are_immutable(log):
+    drawn = resample(log, ["linear"], n_resamples=5)
+    for each in (drawn, pickle.loads(pickle.dumps(drawn)), copy.deepcopy(drawn)):
+        with pytest.raises(ValueError, match="read-only"):
+            each.draws["linear"]["conversions"][0, 0] = 1.0
+        with pytest.raises(TypeError):
+            each.draws["linear"]["x"] = 1.0
+        assert each.equals(drawn)
+
+
 def test_few_users_have_wider_intervals(log):
     """Means of 12 normal users: 90 % intervals hold the truth in about 90 % of samples."""
     rng = np.random.default_rng(8)
@@ -299,6 +351,24 @@ def test_few_users_have_wider_intervals(log):
         frame = intervals("linear", journeys, n_resamples=400).to_frame()
         held += frame.loc["a", "value_low"] <= 1_200 <= frame.loc["a", "value_high"]
     assert abs(held / 600 - 0.9) < 4 * np.sqrt(0.09 / 600)
+
+
+GAME = Shapley(worth="rate", scale="total")
+
+
+def test_resamples_that_cannot_be_solved_are_counted():
+    table = pd.DataFrame({"path": ["a > b", "b"], "conversions": [1, 0], "nulls": [4, 5]})
+    journeys = Journeys.from_paths(table, nulls="nulls")
+    found = intervals(GAME, journeys, n_resamples=300)
+    about = found.details["intervals"]
+    # nine of ten journeys drawn with replacement miss the only conversion with (9/10)^10 = 0.35
+    assert about["n_resamples"] == 300
+    assert about["n_unsolved"] / 300 == pytest.approx(0.349, abs=0.12)
+    assert (found.to_frame()["conversions_se"] > 0).all()
+    frame = intervals(GAME, journeys, method="jackknife").to_frame()
+    assert frame["conversions_se"].isna().all()
+    more = resample(journeys, [GAME], n_resamples=300).probability_of_more(GAME.name)
+    np.testing.assert_allclose(more + more.T, np.ones((2, 2)))
 
 
 def test_no_conversions_at_all():
@@ -346,6 +416,20 @@ def test_warnings_come_once(log):
         sure = log.select(log.conversions > 0)
         intervals("markov_path_level", sure, n_resamples=5)
     assert [w.category for w in caught] == [AttributionWarning]
+
+
+def test_threads_do_not_silence_each_other(log):
+    """Warnings of resamples are held back without touching the filters of the process."""
+    sure = log.select(log.conversions > 0)
+    before = list(warnings.filters)
+    with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(3) as pool:
+        warnings.simplefilter("always")
+        during = list(warnings.filters)
+        work = [pool.submit(intervals, "probabilistic", sure, n_resamples=20) for _ in range(6)]
+        assert all(each.result() for each in work)
+        assert warnings.filters == during
+    assert warnings.filters == before
+    assert len(caught) == 6
 
 
 def test_a_custom_weight_of_touches_has_intervals(paths):
