@@ -205,7 +205,8 @@ class Journeys(Immutable):
         Parameters
         ----------
         n_touches
-            About so many touches each; a longer row stays whole.
+            About so many touches each; a longer row stays whole, and so do the rows of a user
+            that stand together.
 
         Yields
         ------
@@ -213,6 +214,9 @@ class Journeys(Immutable):
             Parts that `concat` would join to the whole.
         """
         bounds = np.searchsorted(self.offsets, np.arange(n_touches, len(self.codes), n_touches))
+        if self.users is not None and len(bounds):
+            begins = np.flatnonzero(self.users[1:] != self.users[:-1]) + 1
+            bounds = np.append(begins, len(self))[np.searchsorted(begins, bounds)]
         cuts = np.unique([0, *bounds.tolist(), len(self)]).tolist()
         if len(cuts) <= 2:
             yield self

@@ -3,6 +3,7 @@ import datetime as dt
 import pickle
 from collections import Counter
 from dataclasses import FrozenInstanceError, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -432,7 +433,15 @@ def test_joining_value_with_none_is_refused_rather_than_lost():
 def test_parts_are_consecutive_share_memory_and_join_to_the_whole(journeys, n_touches):
     parts = list(journeys.parts(n_touches))
     assert sum(len(part) for part in parts) == len(journeys)
-    assert all(len(p) == 1 or len(p.codes) < 2 * n_touches + max(p.lengths) for p in parts)
+    begins = [0, *(np.flatnonzero(np.diff(journeys.users)) + 1).tolist(), len(journeys)]
+    cuts = np.cumsum([0, *map(len, parts)]).tolist()
+    assert set(cuts) <= set(begins)  # no run of a user is cut
+    longest = max(journeys.offsets[j] - journeys.offsets[i] for i, j in pairwise(begins))
+    assert all(len(part.codes) < 2 * n_touches + longest for part in parts)
+    bare = replace(journeys, users=None)
+    assert all(
+        len(p) == 1 or len(p.codes) < 2 * n_touches + max(p.lengths) for p in bare.parts(n_touches)
+    )
     assert all(np.shares_memory(part.codes, journeys.codes) for part in parts if len(part.codes))
     joined = Journeys.concat(parts)
     for name in ("codes", "offsets", "conversions", "nulls", "values", "users", "ends"):

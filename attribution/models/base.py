@@ -196,8 +196,9 @@ class Predictor(Protocol):
         statistic
             Of this model, from `summarize`; what is learned is learned from it alone.
         journeys
-            The rows to predict. Their outcomes are not looked at, and channels that the statistic
-            does not know are let pass.
+            The rows to predict. Their outcomes are not looked at (but a hazard looks at how long a
+            row was observed, which a conversion ends). Channels that the statistic does not know
+            are let pass.
 
         Returns
         -------

@@ -29,12 +29,21 @@ from attribution.models.base import (
 )
 from attribution.models.games import subset_sums
 from attribution.models.hazard_fit import HazardFit, fit_hazard
-from attribution.models.records import TimedPaths
+from attribution.models.markov import warn_of_certain_conversion
+from attribution.models.records import TimedPaths, watched
 from attribution.results import Attribution
 from attribution.segments import offsets_of, reduce_rows, row_index, sum_by, take_rows
 from attribution.statistics import Statistic
 
 ENTRIES_AT_ONCE = 2**22
+UNITS = {
+    "D": MICROSECONDS_PER_DAY,
+    "h": 3_600_000_000,
+    "min": 60_000_000,
+    "s": 1_000_000,
+    "ms": 1_000,
+    "us": 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +58,21 @@ class AdditiveHazard(Model):
     statistic holds every row and grows with the data; fitted half-lives come from a local maximum,
     and mean little for channels of few conversions.
 
+    No time of a person counts twice. Touches older than the lookback before a conversion are a row
+    of their own; it is observed only until the next row of the same user and type of conversion
+    begins. So the rows of a person must be in one part of a stream. A touch works for the lookback
+    at most, and time without a touch that recent is not observed. With lookbacks by type of touch
+    the longest counts for all, and rows of a person can interleave: then some time still counts
+    twice. Journeys built with `reuse_touches` are refused: their rows share touches.
+
     A conversion at the very instant of a touch counts for it: times are taken as no finer than an
     hour (or the half-life given, if shorter).
 
     Parameters
     ----------
     half_life
-        Time in which the effect of a touch fades to one half, such as "7D"; for all channels. None:
+        Time in which the effect of a touch fades to one half, such as "7D"; for all channels. It is
+        kept as text in its longest whole unit: "48h" becomes "2D". None:
         one for each channel is fitted, between an hour and the longest age: what fades more slowly
         cannot be told from the baseline.
 
@@ -103,12 +120,22 @@ class AdditiveHazard(Model):
     half_life: Duration | None = None
 
     def __post_init__(self) -> None:
-        self._days()
+        if self.half_life is not None:
+            object.__setattr__(self, "half_life", _shortest_text(self.half_life))
 
     def _days(self) -> float | None:
         if self.half_life is None:
             return None
         return microseconds(self.half_life, "half_life") / MICROSECONDS_PER_DAY
+
+    def unmet(self, journeys: Journeys) -> str | None:
+        """Refuse journeys that share touches; see `Model.unmet`."""
+        if journeys.spec is not None and journeys.spec.reuse_touches:
+            return (
+                "AdditiveHazard needs journeys in which no time of a person counts twice; these "
+                "share touches between conversions. Hint: build them with reuse_touches=False."
+            )
+        return super().unmet(journeys)
 
     def summarize(self, journeys: Journeys) -> TimedPaths:
         """Keep the rows that have touches."""
@@ -118,6 +145,7 @@ class AdditiveHazard(Model):
     def solve(self, statistic: Statistic) -> Attribution:
         """Maximise the likelihood and share out each row by itself."""
         rows = self._checked(statistic)
+        warn_of_certain_conversion(rows.conversions, rows.nulls)
         fit = self.fit(rows)
         part, alone = shares_of_hazard(fit, rows.codes, rows.ages, rows.offsets)
         sizes, n = np.diff(rows.offsets), len(rows.channels)
@@ -165,18 +193,20 @@ class AdditiveHazard(Model):
             details["converged"],
             details["resolution"],
         )
-        share, _ = shares_of_hazard(fit, journeys.codes, _ages(journeys), journeys.offsets)
+        share, _ = shares_of_hazard(fit, journeys.codes, watched(journeys)[0], journeys.offsets)
         return share * np.repeat(outcome, journeys.lengths)
 
     def predict(self, statistic: Statistic, journeys: Journeys) -> FloatArray:
         """Return 1 - exp(-H) of each row: that it converts within the time it was observed for.
 
-        See `attribution.models.base.Predictor`.
+        That time ends with the conversion where there is one: only rows that are given to the same
+        moment tell who is more likely to convert. See `attribution.models.base.Predictor`.
         """
         rows = self._checked(statistic)
         self.require(journeys)
-        fit, codes, ages = self.fit(rows), codes_among(rows.channels, journeys), _ages(journeys)
-        cumulated = fit.baseline_cumulated(ages, journeys.offsets)
+        fit, codes = self.fit(rows), codes_among(rows.channels, journeys)
+        ages, days = watched(journeys)
+        cumulated = fit.baseline_cumulated(days)
         cumulated += reduce_rows(np.add, fit.cumulated(codes, ages), journeys.offsets)
         return np.where(journeys.lengths > 0, -np.expm1(-cumulated), np.nan)
 
@@ -195,7 +225,7 @@ class AdditiveHazard(Model):
             members=pairs % n,
             offsets=offsets_of(sizes),
             cumulated=sum_by(pair, fit.cumulated(rows.codes, rows.ages), len(pairs)),
-            baseline=fit.baseline_cumulated(rows.ages, rows.offsets),
+            baseline=fit.baseline_cumulated(rows.days),
             weights=weights / max(float(weights.sum()), 1e-300),
         )
 
@@ -205,6 +235,7 @@ class AdditiveHazard(Model):
             rows.codes,
             rows.ages,
             rows.offsets,
+            rows.days,
             rows.conversions,
             rows.nulls,
             len(rows.channels),
@@ -302,5 +333,8 @@ def shares_of_hazard(
     return own / hazard[row_index(offsets)], baseline
 
 
-def _ages(journeys: Journeys) -> FloatArray:
-    return np.zeros(0) if journeys.ages is None else journeys.ages
+def _shortest_text(half_life: Duration) -> str:
+    """Write a half-life in the longest unit that divides it, so that equal ones are equal."""
+    length = microseconds(half_life, "half_life")
+    unit = next(name for name, size in UNITS.items() if length % size == 0)
+    return f"{length // UNITS[unit]}{unit}"

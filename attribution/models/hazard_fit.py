@@ -1,7 +1,8 @@
 """The likelihood of an additive hazard of touches over a baseline, and its maximum.
 
-A journey is under observation from its first touch to its end T, a time D in days. Touch i of
-channel c, of age a_i at T, adds a hazard that fades away; on top stands a constant baseline mu:
+A journey is under observation from its first touch to its end T, a time D in days (less what
+`attribution.models.records.watched` leaves out). Touch i of channel c, of age a_i at T (at most the
+lookback), adds a hazard that fades away; on top stands a constant baseline mu:
 
     lambda(t) = mu + sum over touches i before t of beta_c omega_c exp(-omega_c (t - t_i)).
 
@@ -39,13 +40,13 @@ import numpy as np
 
 from attribution.arrays import FloatArray, IntArray
 from attribution.models.bounded import ENOUGH, climb, newton
-from attribution.segments import reduce_rows, row_index, sum_by, take_rows
+from attribution.segments import row_index, sum_by, take_rows
 
 SHORTEST = 1 / 24  # days
 STARTS = 8
 EM_STEPS = 30
 ROUNDS = 10
-DENSE_CHANNELS = 500  # their Hessian has a million entries
+DENSE_CHANNELS = 3_000  # their Hessian has 36 million entries
 TINY = 1e-300
 
 
@@ -87,16 +88,16 @@ class HazardFit:
         rate = np.where(effect > 0, rate, 0.0)
         return np.asarray(-effect * np.expm1(-rate * np.maximum(ages, self.resolution)))
 
-    def baseline_cumulated(self, ages: FloatArray, offsets: IntArray) -> FloatArray:
-        """Return mu D of each row; 0 for empty ones."""
-        risk = reduce_rows(np.maximum, np.maximum(ages, self.resolution), offsets)
-        return np.asarray(self.baseline_rate * risk)
+    def baseline_cumulated(self, days: FloatArray) -> FloatArray:
+        """Return mu D of each row."""
+        return np.asarray(self.baseline_rate * np.maximum(days, self.resolution))
 
 
 def fit_hazard(
     codes: IntArray,
     ages: FloatArray,
     offsets: IntArray,
+    days: FloatArray,
     conversions: FloatArray,
     nulls: FloatArray,
     n_channels: int,
@@ -108,8 +109,8 @@ def fit_hazard(
     ----------
     codes, ages, offsets
         Touches of rows, none of them empty; ages in days.
-    conversions, nulls
-        Shape (n_rows,).
+    days, conversions, nulls
+        Shape (n_rows,); days are D.
     n_channels
         Number of channels.
     half_life
@@ -121,7 +122,7 @@ def fit_hazard(
     if not total:
         rates = np.full(n_channels, np.nan if half_life is None else np.log(2) / half_life)
         return HazardFit(0.0, np.zeros(n_channels), rates, 0.0, 0, True, resolution)
-    problem = Likelihood.of(codes, ages, offsets, conversions, nulls, n_channels, resolution)
+    problem = Likelihood.of(codes, ages, offsets, days, conversions, nulls, n_channels, resolution)
     if half_life is None:
         longest = max(float(ages.max()), SHORTEST)
         bounds = np.log(np.log(2) / np.array([longest, SHORTEST]))
@@ -193,6 +194,7 @@ class Likelihood:
         codes: IntArray,
         ages: FloatArray,
         offsets: IntArray,
+        days: FloatArray,
         conversions: FloatArray,
         nulls: FloatArray,
         n_channels: int,
@@ -212,7 +214,7 @@ class Likelihood:
             row_ages=ages[touches],
             offsets=cuts,
             shares=conversions[conversions > 0] / total,
-            risk=float(weights @ reduce_rows(np.maximum, at_least, offsets)),
+            risk=float(weights @ np.maximum(days, resolution)),
         )
 
     def exposures(self, omega: FloatArray, order: int = 0) -> list[FloatArray]:

@@ -9,9 +9,12 @@ where r of a path that no journey took is 0. All conversions (value) of a path a
 touches in proportion; where no touch contributes, the last one gets all. What a single touch is
 compared with (the empty path, which no journey takes) makes no difference: it gets all either way.
 
-Paths are looked up by a number, h(p) = sum over k of x(code of touch k) * B^k modulo 2^64, with
-random x and odd B. From prefix sums of its terms, h of p without each of its touches takes a step
-per touch, so that no path is ever written out; a match is then compared touch by touch.
+Paths are looked up by a number, h(p) = sum over k of x(code of touch k) * B^k modulo the prime
+2^61 - 1, with random x and B: two given paths of n touches share it with probability n / 2^61 at
+most. (Modulo 2^64 some share it for every odd B, such as the sequence of Thue and Morse and its
+complement.) From prefix sums of its terms, h of p without each of its touches takes a step per
+touch, so that no path is ever written out; a match is then compared touch by touch. Should paths
+share a number all the same, others are drawn; after a few draws paths are written out.
 
 The rule is known from fractribution, where it goes by the name of Shapley values; it looks at one
 removal per touch, not at all sets of touches, and is named here for what it does.
@@ -35,6 +38,7 @@ from attribution.models.base import (
     other_statistic,
     outcome_of,
 )
+from attribution.models.markov import warn_of_certain_conversion
 from attribution.models.records import PathCounts
 from attribution.models.sampling import generator_of
 from attribution.results import Attribution
@@ -49,6 +53,8 @@ from attribution.segments import (
 from attribution.statistics import Statistic
 
 ENTRIES_AT_ONCE = 2**21
+PRIME = 2**61 - 1
+DRAWS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +90,7 @@ class LeaveOneOut(Model):
     def solve(self, statistic: Statistic) -> Attribution:
         """Share out each path by itself."""
         paths = self._checked(statistic)
+        warn_of_certain_conversion(paths.conversions, paths.nulls)
         converting = np.flatnonzero((paths.conversions > 0) | (_or_zero(paths.values) != 0))
         weights, missing = path_weights(paths, converting)
         touches, offsets = take_rows(paths.offsets, converting)
@@ -191,12 +198,16 @@ def without_each(codes: IntArray, offsets: IntArray, chosen: IntArray) -> IntArr
     touches, cuts = take_rows(offsets, chosen)
     if not len(touches):
         return np.zeros(0, dtype=np.int64)
-    sums, factor, total = _hashes(codes, offsets)
+    hashes = _hashes(codes, offsets)
+    if hashes is None:
+        return _written_out(codes, offsets, chosen)
+    sums, factor, total = hashes
     order = np.argsort(total, kind="stable")
     start = np.repeat(offsets[:-1][chosen], np.diff(cuts))
     row = np.repeat(chosen, np.diff(cuts))
-    before, upto = sums[touches] - sums[start], sums[touches + 1] - sums[start]
-    sought = before + (total[row] - upto) * factor
+    before, after = _less(sums[touches], sums[start]), _less(total[row], sums[touches + 1])
+    after = _modulo(after + sums[start])
+    sought = _modulo(before + _times(after, factor))
     at = np.searchsorted(total[order], sought)
     found = order[np.minimum(at, n_paths - 1)]
     shorter = np.diff(offsets)[found] == np.diff(offsets)[row] - 1
@@ -217,25 +228,74 @@ def without_each(codes: IntArray, offsets: IntArray, chosen: IntArray) -> IntArr
     return result
 
 
-def _hashes(codes: IntArray, offsets: IntArray) -> tuple[Any, Any, Any]:
-    """Return prefix sums of the terms of h, 1 / B, and h of each path, all modulo 2^64.
+def _written_out(codes: IntArray, offsets: IntArray, chosen: IntArray) -> IntArray:
+    """Do what `without_each` does by writing out each path without each touch."""
+    sizes = np.diff(offsets)[chosen]
+    block = np.cumsum(sizes * sizes) // ENTRIES_AT_ONCE
+    places: list[IntArray] = [np.zeros(0, dtype=np.int64)]
+    for number in np.unique(block).tolist():
+        rows = chosen[block == number]
+        size = np.repeat(np.diff(offsets)[rows], np.diff(offsets)[rows])  # of each touch's path
+        path = np.repeat(rows, np.diff(offsets)[rows])
+        place = take_rows(offsets, rows)[0] - offsets[path]
+        index, cuts = take_rows(offsets, path)
+        left = index - offsets[np.repeat(path, size)] != np.repeat(place, size)
+        places.append(_places(codes, offsets, codes[index[left]], offsets_of(np.diff(cuts) - 1)))
+    return np.concatenate(places)
 
-    Two different paths that share a number would hide one another: then others are drawn.
+
+def _hashes(codes: IntArray, offsets: IntArray) -> tuple[Any, Any, Any] | None:
+    """Return prefix sums of the terms of h, 1 / B, and h of each path; all below PRIME.
+
+    None where two paths share a number in every draw: they would hide one another.
     """
     generator, n = generator_of(None), int(codes.max(initial=0)) + 1
     sizes = np.diff(offsets)
-    while True:
-        drawn = generator.integers(0, 2**64, n + 1, dtype=np.uint64)
-        base, values = int(drawn[0]) | 1, drawn[1:]
-        powers = np.full(int(sizes.max(initial=0)) + 1, base, dtype=np.uint64)
-        powers[0] = 1
-        powers = np.multiply.accumulate(powers)
-        step = np.arange(len(codes)) - np.repeat(offsets[:-1], sizes)
-        sums = np.zeros(len(codes) + 1, dtype=np.uint64)
-        np.cumsum(values[codes] * powers[step], out=sums[1:])
-        total = sums[offsets[1:]] - sums[offsets[:-1]]
+    step = np.arange(len(codes)) - np.repeat(offsets[:-1], sizes)
+    for _ in range(DRAWS):
+        drawn = generator.integers(1, PRIME, n + 1, dtype=np.uint64)
+        base, values = drawn[0], drawn[1:]
+        powers = np.ones(1, dtype=np.uint64)
+        while len(powers) < sizes.max(initial=0):
+            powers = np.append(powers, _times(powers, _times(powers[-1:], base)))
+        sums = _prefix_sums(_times(values[codes], powers[step]))
+        total = _less(sums[offsets[1:]], sums[offsets[:-1]])
         if len(np.unique(total)) == len(total):
-            return sums, np.uint64(pow(base, -1, 2**64)), total
+            return sums, np.uint64(pow(int(base), -1, PRIME)), total
+    return None
+
+
+def _modulo(x: Any) -> Any:
+    """Return x modulo PRIME, for any x of 64 bits."""
+    x = (x >> np.uint64(61)) + (x & np.uint64(PRIME))
+    return np.where(x >= PRIME, x - np.uint64(PRIME), x)
+
+
+def _less(x: Any, y: Any) -> Any:
+    """Return x - y modulo PRIME, for x and y below it."""
+    return _modulo(x + (np.uint64(PRIME) - y))
+
+
+def _times(x: Any, y: Any) -> Any:
+    """Return x * y modulo PRIME, for x and y below it, from halves of 31 bits.
+
+    With x = x1 2^31 + x0, y alike and m = x1 y0 + x0 y1, 2^61 = 1 makes 2^62 x1 y1 = 2 x1 y1 and
+    2^31 m = (m >> 30) + (m mod 2^30) 2^31; the sum of all is below 2^64.
+    """
+    half, low = np.uint64(31), np.uint64(2**31 - 1)
+    x1, x0, y1, y0 = x >> half, x & low, y >> half, y & low
+    mixed = x1 * y0 + x0 * y1
+    folded = (mixed >> np.uint64(30)) + ((mixed & np.uint64(2**30 - 1)) << half)
+    return _modulo(np.uint64(2) * x1 * y1 + folded + x0 * y0)
+
+
+def _prefix_sums(terms: Any) -> Any:
+    """Return sums of the first terms modulo PRIME, from none to all; halves cannot overflow."""
+    half, low = np.uint64(31), np.uint64(2**31 - 1)
+    sums = np.zeros(len(terms) + 1, dtype=np.uint64)
+    high = _modulo(np.cumsum(terms >> half))
+    sums[1:] = _modulo(_times(high, np.uint64(2**31)) + _modulo(np.cumsum(terms & low)))
+    return sums
 
 
 def _places(codes: IntArray, offsets: IntArray, others: IntArray, cuts: IntArray) -> IntArray:

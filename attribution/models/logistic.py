@@ -16,8 +16,8 @@ The rest is shared over the channels of S in proportion to max(b_c, 0).
 
 Every fit minimises mean log-loss + penalty / 2 * sum of b_c^2 (b_0 is free), which has one solution
 also where channels always occur together or separate the outcomes, and does not depend on the scale
-of the counts. A channel in all or none of the drawn journeys has nothing to be compared with: its
-coefficient in that fit is 0.
+of the counts. A channel in all or none of the drawn journeys has nothing to be compared with: that
+fit does not hold it. Where no fit holds a channel its coefficient is 0.
 
 Source: Shao and Li (2011), Data-driven multi-touch attribution models (the bagged regressions;
 baseline and shares are of this library).
@@ -32,7 +32,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from attribution.arrays import FloatArray, IntArray
-from attribution.errors import InputError, MissingDependencyError
+from attribution.errors import InputError, MissingDependencyError, warn
 from attribution.journeys import Journeys
 from attribution.models.base import (
     Kind,
@@ -44,6 +44,7 @@ from attribution.models.base import (
 )
 from attribution.models.coalitions import coalitions_of
 from attribution.models.markov import warn_of_certain_conversion
+from attribution.models.records import by_size, presence_table
 from attribution.models.sampling import generator_of
 from attribution.models.spread import spread_over_touches
 from attribution.results import Attribution
@@ -51,6 +52,7 @@ from attribution.segments import reduce_rows, row_index, sum_by
 from attribution.statistics import CoalitionCounts, Statistic
 
 PRECISION = 1e-10  # of the gradient of a mean log-loss
+DENSE_ENTRIES = 200_000  # of a design that is not worth being sparse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,9 @@ class BaggedLogistic(Model):
     effect. It says how conversion goes along with presence, not what causes it: a channel sought by
     those who buy anyway has a large coefficient. Journeys without conversion are needed; without
     any, all is baseline. Needs scikit-learn: pip install 'multitouch-attribution[learn]'.
+
+    Random parts are drawn over channels ordered by how many journeys hold them, then by conversions
+    and, where both are equal, by name: other names give the same result unless there are such ties.
 
     Parameters
     ----------
@@ -120,6 +125,15 @@ class BaggedLogistic(Model):
             raise InputError(f"penalty={self.penalty!r} is not positive. Hint: penalty=1e-6.")
         generator_of(self.random_state)
 
+    def unmet(self, journeys: Journeys) -> str | None:
+        """Say that scikit-learn is not installed; see `Model.unmet`."""
+        return _lack() or super().unmet(journeys)
+
+    def require(self, journeys: Journeys) -> None:
+        """Raise `MissingDependencyError` without scikit-learn; see `Model.require`."""
+        _require_package()
+        super().require(journeys)
+
     def summarize(self, journeys: Journeys) -> CoalitionCounts:
         """Count the journeys of each set of channels."""
         self.require(journeys)
@@ -128,7 +142,7 @@ class BaggedLogistic(Model):
     def solve(self, statistic: Statistic) -> Attribution:
         """Fit the regressions and share out each set of channels by itself."""
         sets = self._checked(statistic)
-        warn_of_certain_conversion(sets)
+        warn_of_certain_conversion(sets.conversions, sets.nulls)
         fit = self.fit(sets)
         shares, baseline = shares_of(fit, sets.members, sets.offsets)
         sizes, n = np.diff(sets.offsets), len(sets.channels)
@@ -195,75 +209,78 @@ class BaggedLogistic(Model):
 
     def fit(self, sets: CoalitionCounts) -> Fit:
         """Return the mean coefficients and the intercept that fits them."""
-        classifier = _classifier()
+        _require_package()
         n, generator = len(sets.channels), generator_of(self.random_state)
-        journeys = sets.conversions.sum() + sets.nulls.sum()
+        whole = sets.conversions + sets.nulls
+        journeys = float(whole.sum())
         rate = float(sets.conversions.sum() / journeys) if journeys else None
         if not n or not rate or rate == 1:
             return Fit(np.zeros(n), None, rate, 0)
+        rank, members, order = by_size(sets)
+        table, counts = (
+            presence_table(members, sets.offsets, order, n),
+            (sets.conversions, sets.nulls),
+        )
         n_drawn = min(n, max(1, round(self.channel_share * n)))
         sums, held, n_fits = np.zeros(n), np.zeros(n), 0
-        repeats = self.n_models if self.sample_share < 1 or n_drawn < n else 1
-        for _ in range(repeats):
+        for _ in range(self.n_models if self.sample_share < 1 or n_drawn < n else 1):
             chosen = np.sort(generator.permutation(n)[:n_drawn])
-            outcomes = [
-                drawn_journeys(each, self.sample_share, generator)
-                for each in (sets.conversions, sets.nulls)
-            ]
-            if not all(outcome.any() for outcome in outcomes):
+            yes, no = (drawn_journeys(x[order], self.sample_share, generator) for x in counts)
+            if not (yes.any() and no.any()):
                 continue
-            sums[chosen] += self._coefficients(classifier, sets, chosen, *outcomes)
-            held[chosen] += 1
+            varies, coefficients = self._coefficients(table, chosen, yes, no)
+            sums[chosen[varies]] += coefficients
+            held[chosen[varies]] += 1
             n_fits += 1
-        mean = sums / np.maximum(held, 1)
-        row = row_index(sets.offsets)
-        odds = sum_by(row, mean[sets.members], len(sets.conversions))
-        whole = sets.conversions + sets.nulls
+        seen = sum_by(members, np.repeat(whole > 0, np.diff(sets.offsets)), n)
+        self._warn_of_gaps(n_fits, held, (seen > 0) & (seen < np.count_nonzero(whole)))
+        mean = (sums / np.maximum(held, 1))[rank]
+        odds = sum_by(row_index(sets.offsets), mean[sets.members], len(whole))
         return Fit(mean, intercept_of(odds, whole / journeys, rate), rate, n_fits)
 
+    def _warn_of_gaps(self, n_fits: int, held: FloatArray, varies: Any) -> None:
+        hint = "Hint: a larger n_models or sample_share."
+        if not n_fits:
+            warn(f"No fit of {self.name} saw both outcomes, so all is baseline. {hint}")
+        elif (varies & (held == 0)).any():
+            n = np.count_nonzero(varies & (held == 0))
+            warn(f"{n} of {len(held)} channels are in no fit of {self.name}: no credit. {hint}")
+
     def _coefficients(
-        self,
-        classifier: Any,
-        sets: CoalitionCounts,
-        chosen: IntArray,
-        conversions: FloatArray,
-        nulls: FloatArray,
-    ) -> FloatArray:
-        """Fit one regression; return the coefficients of the chosen channels."""
+        self, table: Any, chosen: IntArray, conversions: FloatArray, nulls: FloatArray
+    ) -> tuple[IntArray, FloatArray]:
+        """Fit one regression.
+
+        Returns
+        -------
+        varies, coefficients
+            Which of the chosen channels are in some but not all drawn journeys, and theirs.
+        """
         import sklearn
+        from scipy import sparse
+        from sklearn.linear_model import LogisticRegression
 
         drawn = np.flatnonzero(conversions + nulls)
-        place = np.full(len(sets.channels), -1)
-        place[chosen] = np.arange(len(chosen))
-        row = np.full(len(conversions), -1)
-        row[drawn] = np.arange(len(drawn))
-        at, column = row[row_index(sets.offsets)], place[sets.members]
-        inside = (at >= 0) & (column >= 0)
-        presence = np.zeros((len(drawn), len(chosen)))
-        presence[at[inside], column[inside]] = 1.0
-        varies = np.ptp(presence, axis=0) > 0
-        result = np.zeros(len(chosen))
-        if not varies.any():
-            return result
+        presence = table[drawn][:, chosen]
+        n_sets = np.bincount(presence.indices, minlength=len(chosen))
+        varies = np.flatnonzero((n_sets > 0) & (n_sets < len(drawn)))
+        if not len(varies):
+            return varies, np.zeros(0)
         presence = presence[:, varies]
         yes, no = conversions[drawn], nulls[drawn]
         pull = np.append(presence.T @ (yes - no), (yes - no).sum()) / (2 * (yes + no).sum())
         if np.abs(pull).max() <= PRECISION:
-            return result  # 0 is the solution, from which the solver cannot start
+            return varies, np.zeros(len(varies))  # the solution; the solver cannot start there
         converts, fails = yes > 0, no > 0
         weight = np.concatenate([yes[converts], no[fails]])
         outcome = np.repeat([1, 0], [np.count_nonzero(converts), np.count_nonzero(fails)])
-        regression = classifier(
-            C=1.0 / self.penalty, solver="newton-cholesky", tol=PRECISION, max_iter=1000
-        )
+        design = sparse.vstack([presence[converts], presence[fails]], format="csr")
+        options = {"solver": "newton-cholesky", "tol": PRECISION, "max_iter": 1000}
+        regression: Any = LogisticRegression(C=1.0 / self.penalty, **options)
         with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
-            regression.fit(
-                np.concatenate([presence[converts], presence[fails]]),
-                outcome,
-                sample_weight=weight / weight.sum(),
-            )
-        result[varies] = regression.coef_[0]
-        return result
+            small = design.shape[0] * design.shape[1] <= DENSE_ENTRIES
+            regression.fit(design.toarray() if small else design, outcome, weight / weight.sum())
+        return varies, np.asarray(regression.coef_[0])
 
 
 class Fit(NamedTuple):
@@ -366,11 +383,17 @@ def _log_rate(odds: Any) -> Any:
     return -np.logaddexp(0.0, -odds)
 
 
-def _classifier() -> Any:
+def _require_package() -> None:
+    lack = _lack()
+    if lack is not None:
+        raise MissingDependencyError(lack)
+
+
+def _lack() -> str | None:
+    """Return that scikit-learn is not installed, or None."""
     try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError as error:
-        raise MissingDependencyError(
-            "BaggedLogistic needs scikit-learn. Hint: pip install 'multitouch-attribution[learn]'."
-        ) from error
-    return LogisticRegression
+        import sklearn.linear_model  # noqa: F401
+    except ImportError:
+        hint = "Hint: pip install 'multitouch-attribution[learn]'."
+        return f"BaggedLogistic needs scikit-learn. {hint}"
+    return None

@@ -48,7 +48,6 @@ from attribution.models.transitions import count_transitions, rates_at_end
 from attribution.results import Attribution
 from attribution.segments import sum_by
 from attribution.statistics import (
-    CoalitionCounts,
     PathLevelCounts,
     Statistic,
     TransitionCounts,
@@ -135,7 +134,7 @@ class Markov(Model):
         if not isinstance(statistic, TransitionCounts):
             raise other_statistic(self, TransitionCounts, statistic)
         require_order(statistic, self.order)
-        warn_of_certain_conversion(statistic)
+        warn_of_certain_conversion(statistic.conversions, statistic.nulls)
         warn_of_long_order(statistic)
         groups = states_of_channels(statistic.states, len(statistic.channels))
         chain, totals = Chain.of(statistic), statistic.totals
@@ -246,7 +245,7 @@ class MarkovPathLevel(Model):
             raise other_statistic(self, PathLevelCounts, statistic)
         counts, sets = statistic.transitions, statistic.coalitions
         require_order(counts, self.order)
-        warn_of_certain_conversion(counts)
+        warn_of_certain_conversion(counts.conversions, counts.nulls)
         warn_of_long_order(counts)
         groups = states_of_channels(counts.states, len(counts.channels))
         found = null_effects(Chain.of(counts), groups)
@@ -352,9 +351,9 @@ def path_level_counts(model: Model, journeys: Journeys, order: int) -> PathLevel
     )
 
 
-def warn_of_certain_conversion(statistic: TransitionCounts | CoalitionCounts) -> None:
+def warn_of_certain_conversion(conversions: FloatArray, nulls: FloatArray) -> None:
     """Warn where no journey fails, so that rates are 1 wherever something was observed."""
-    if statistic.conversions.any() and not statistic.nulls.any():
+    if conversions.any() and not nulls.any():
         warn(
             "There are no journeys without conversion, so one always converts (base rate 1). "
             "Hint: name their column with nulls=, or keep events of people who never convert."

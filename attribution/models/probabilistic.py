@@ -71,7 +71,7 @@ class Probabilistic(Model):
         """Take the rates and share out each set of channels by itself."""
         if not isinstance(statistic, CoalitionCounts):
             raise other_statistic(self, CoalitionCounts, statistic)
-        warn_of_certain_conversion(statistic)
+        warn_of_certain_conversion(statistic.conversions, statistic.nulls)
         rates = Rates.of(statistic)
         shares = rates.shares(statistic.members, statistic.offsets)
         sizes, n = np.diff(statistic.offsets), len(statistic.channels)

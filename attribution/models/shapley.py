@@ -228,7 +228,7 @@ class Shapley(SeparableModel):
         if not isinstance(statistic, self._needed) or not isinstance(sets, CoalitionCounts):
             raise other_statistic(self, self._needed, statistic)
         if isinstance(self.worth, str | Model):
-            warn_of_certain_conversion(sets)
+            warn_of_certain_conversion(sets.conversions, sets.nulls)
         game = game_of(self.worth, statistic)
         solutions = self._solutions(game)
         split = [_split(sets, sets.conversions)]

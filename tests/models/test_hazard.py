@@ -1,16 +1,23 @@
 import random
+from datetime import timedelta
 from itertools import pairwise
 from math import exp, log
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from model_oracles import Hazard, Row, as_journeys, channels_of, tables
 
-from attribution import AttributionWarning, InputError, Journeys
+from attribution import AttributionWarning, InputError, Journeys, compare
 from attribution.models import AdditiveHazard, Linear, bounded, hazard_fit
 from attribution.models.hazard_fit import SHORTEST, Likelihood
+from attribution.models.records import watched
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:There are no journeys without conversion:attribution.AttributionWarning",
+)
 
 HALF_LIFE = 2.0
 FIXED = AdditiveHazard(half_life="2D")
@@ -67,6 +74,7 @@ def test_gradient_and_hessian_are_those_of_differences(rows, data):
         journeys.codes,
         journeys.ages,
         journeys.offsets,
+        watched(journeys)[1],
         journeys.conversions,
         journeys.nulls,
         n,
@@ -348,6 +356,7 @@ def standard_errors(journeys, result):
         journeys.codes,
         journeys.ages,
         journeys.offsets,
+        watched(journeys)[1],
         journeys.conversions,
         journeys.nulls,
         3,
@@ -407,6 +416,115 @@ def test_a_common_half_life_is_fitted_where_it_is_not_given():
     for half_life in ("3h", "1D", "6D", "60D"):
         fixed = AdditiveHazard(half_life=half_life).attribute(journeys)
         assert fixed.details["log_likelihood"] <= free
+
+
+# --- no time counts twice ------------------------------------------------------------------
+
+DAY = pd.Timedelta("1D")
+START = pd.Timestamp("2025-01-01", tz="UTC")
+
+
+def events(*rows):
+    """Rows of user, day and channel; a conversion has None for a channel."""
+    frame = pd.DataFrame(rows, columns=["user_id", "day", "channel"])
+    frame["timestamp"] = START + frame.pop("day") * DAY
+    frame["converted"] = frame["channel"].isna().astype(int)
+    return frame
+
+
+def logged(frame, until, **options):
+    return Journeys.from_events(frame, observed_until=START + until * DAY, **options)
+
+
+def test_a_row_is_watched_until_the_next_of_its_person_begins():
+    log_ = events(("u", 0, "a"), ("u", 60, "a"), ("u", 120, None), ("v", 10, "a"))
+    # u: the touch of day 0 works for the lookback, but is watched to day 60 only; v to the end of
+    # the lookback.
+    found = logged(log_, 200)
+    ages, days = watched(found)
+    assert sorted(zip(ages.tolist(), days.tolist(), strict=True)) == [(60, 60), (90, 60), (90, 90)]
+    # One H for all: 3 touches, and 60 + 60 + 90 days.
+    assert AdditiveHazard(half_life="1h").attribute(found).details["baseline_rate"] == (
+        pytest.approx(1 / 210)
+    )
+
+
+def test_no_row_is_watched_while_a_conversion_would_have_no_touches():
+    # Gaps of 50 days within one row, of which the lookback covers 30 each.
+    log_ = events(("u", 0, "a"), ("u", 50, "a"), ("v", 0, "a"), ("v", 10, None))
+    found = logged(log_, 200, lookback="30D", inactivity="90D")
+    ages, days = watched(found)
+    assert sorted(days.tolist()) == [10, 60]
+    assert sorted(ages.tolist()) == [10, 30, 30]
+
+
+def test_an_earlier_row_is_watched_up_to_its_last_touch_and_only_within_its_type():
+    us = 86_400_000_000
+    journeys = Journeys(
+        channels=("a",),
+        codes=np.zeros(6, dtype=np.int32),
+        offsets=np.array([0, 2, 3, 4, 5, 5, 6]),
+        conversions=np.array([0.0, 1, 0, 2, 1, 0]),
+        nulls=np.array([1.0, 0, 1, 0, 0, 1]),
+        times=np.array([0, 20, 10, 30, 5, 7]) * us,
+        ends=np.array([50, 40, 60, 8, 9, 70]) * us,
+        users=np.array([1, 1, 1, 2, 2, 2]),
+    )
+    # User 1: rows begin on days 0, 10 and 30. The first is watched up to its last touch, the one
+    # that converts until it does, the last until its end.
+    assert watched(journeys)[1].tolist() == [20, 30, 30, 3, 0, 63]
+
+
+@pytest.mark.parametrize("model", [AdditiveHazard(half_life="3D"), FREE], ids=lambda m: m.name)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"lookback": "30D"}, {"lookback": "30D", "inactivity": "90D"}, {"lookback": None}],
+    ids=str,
+)
+def test_touches_without_effect_get_next_to_nothing_from_an_event_log(model, options):
+    rng, rate, span, n = np.random.default_rng(1), 0.01, 200.0, 3000
+    rows = []
+    for user in range(n):
+        conversion = rng.exponential(1 / rate)
+        times = np.cumsum(rng.exponential(5, 100))
+        rows += [(user, t, rng.choice(["a", "b"])) for t in times[times < min(conversion, span)]]
+        if conversion < span:
+            rows.append((user, conversion, None))
+    result = model.attribute(logged(events(*rows), span, **options))
+    n_conversions = result.total_conversions
+    assert n_conversions > 2400
+    assert result.conversions.sum() < 0.05 * n_conversions
+    # The rate of a Poisson process has a standard error of rate / sqrt(conversions): 2 %. Credit
+    # of up to 5 % comes off it.
+    error = rate / np.sqrt(n_conversions)
+    assert result.details["baseline_rate"] == pytest.approx(rate, abs=4 * error)
+
+
+def test_shared_touches_are_refused_and_skipped():
+    log_ = events(("u", 0, "a"), ("u", 5, None), ("u", 9, None), ("v", 0, "a"))
+    found = logged(log_, 100, reuse_touches=True)
+    with pytest.raises(InputError, match=r"counts twice.*Hint: .*reuse_touches=False"):
+        FREE.summarize(found)
+    with pytest.warns(AttributionWarning, match="additive_hazard is skipped"):
+        assert "reuse_touches=False" in compare(found, ["linear", FREE]).skipped["additive_hazard"]
+
+
+def test_conversions_alone_warn():
+    with pytest.warns(AttributionWarning, match="no journeys without conversion"):
+        FREE.attribute(journeys_of([Row(("a",), 2, 0, 1.0, (3,))]))
+
+
+def test_equal_half_lives_are_one_model():
+    for text, given_ in [
+        ("3D", pd.Timedelta("3D")),
+        ("3D", "72h"),
+        ("36h", timedelta(days=1.5)),
+        ("90min", "1.5h"),
+        ("1001ms", "1.001s"),
+    ]:
+        model = AdditiveHazard(half_life=given_)
+        assert model == AdditiveHazard(half_life=text)
+        assert model.name == f"additive_hazard(half_life={text!r})"
 
 
 # --- prediction, response, options ---------------------------------------------------------

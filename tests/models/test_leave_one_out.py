@@ -11,10 +11,13 @@ from model_oracles import (
     tables,
 )
 
-from attribution import InputError
+from attribution import AttributionWarning, InputError
 from attribution.models import LeaveOneOut, Linear, leave_one_out
 from attribution.segments import offsets_of
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:There are no journeys without conversion:attribution.AttributionWarning",
+)
 EXACT = {"rel": 1e-12, "abs": 1e-12}  # the oracle adds fractions
 few_names = tables(max_rows=30, max_length=4, names=("a", "b", "c"))
 
@@ -68,6 +71,51 @@ def test_equal_numbers_of_other_paths_are_told_apart(monkeypatch):
     codes, offsets = np.array([1, 0, 2]), np.array([0, 1, 3])
     # "1" is neither "0 2" without 0 nor without 2.
     assert leave_one_out.without_each(codes, offsets, np.array([1])).tolist() == [-1, -1]
+
+
+def thue_morse(n):
+    return np.array([i.bit_count() % 2 for i in range(n)])
+
+
+def test_paths_that_collide_modulo_every_power_of_two_are_told_apart():
+    # The sequence of Thue and Morse and its complement, 1,024 touches each: their polynomials
+    # differ by the product of 1 - B^(2^i) for i < 10, which 2^64 divides for every odd B.
+    path = thue_morse(1024)
+    codes = np.concatenate([path, 1 - path, path[1:]])
+    offsets = np.array([0, 1024, 2048, 3071])
+    found = leave_one_out.without_each(codes, offsets, np.array([0, 1]))
+    # Only the first path begins 0 1: without that 0 it is the third.
+    assert found.tolist() == [2] + [-1] * 2047
+
+
+@given(
+    paths=st.lists(
+        st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), max_size=20, unique=True
+    )
+)
+def test_paths_written_out_are_those_of_numbers(paths):
+    offsets = offsets_of(np.array([len(path) for path in paths], dtype=np.int64))
+    codes = np.array([code for path in paths for code in path], dtype=np.int64)
+    chosen = np.arange(len(paths))
+    expected = leave_one_out.without_each(codes, offsets, chosen).tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leave_one_out, "DRAWS", 0)  # as if every draw had shown paths alike
+        patch.setattr(leave_one_out, "ENTRIES_AT_ONCE", 7)
+        assert leave_one_out.without_each(codes, offsets, chosen).tolist() == expected
+
+
+@given(x=st.integers(0, 2**61 - 2), y=st.integers(0, 2**61 - 2))
+def test_arithmetic_modulo_the_prime(x, y):
+    p, (a, b) = leave_one_out.PRIME, np.array([[x], [y]], dtype=np.uint64)
+    assert leave_one_out._times(a, b).tolist() == [x * y % p]
+    assert leave_one_out._less(a, b).tolist() == [(x - y) % p]
+    many = np.repeat(a, 50)
+    assert leave_one_out._prefix_sums(many).tolist() == [i * x % p for i in range(51)]
+
+
+def test_conversions_alone_warn():
+    with pytest.warns(AttributionWarning, match="no journeys without conversion"):
+        LeaveOneOut().attribute(as_journeys([Row(("a", "b"), 1, 0)]))
 
 
 def test_by_hand():

@@ -8,12 +8,16 @@ from hypothesis import strategies as st
 from model_oracles import Row, all_subsets, as_journeys, channels_of, tables
 from sklearn.linear_model import LogisticRegression
 
-from attribution import InputError, MissingDependencyError
-from attribution.models import BaggedLogistic, Linear
+from attribution import MODELS, AttributionWarning, InputError, MissingDependencyError, compare
+from attribution.models import BaggedLogistic, Linear, logistic
 from attribution.models.logistic import drawn_journeys, intercept_of
+from attribution.predictive import predictive_checks
+from attribution.simulate import simulate
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:There are no journeys without conversion:attribution.AttributionWarning",
+    "ignore:.*no fit of:attribution.AttributionWarning",
+    "ignore:No fit of:attribution.AttributionWarning",
 )
 PLAIN = BaggedLogistic(sample_share=1, channel_share=1)
 few = settings(max_examples=25)
@@ -268,6 +272,64 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(MissingDependencyError, match=r"multitouch-attribution\[learn\]"):
         PLAIN.attribute(as_journeys([Row(("a",), 1, 1)]))
+
+
+def test_without_scikit_learn_a_comparison_skips_it_and_direct_use_says_so(monkeypatch):
+    model, journeys = BaggedLogistic(), as_journeys([Row(("a",), 3, 2), Row(("b",), 1, 2)])
+    statistic = model.summarize(journeys)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.warns(AttributionWarning, match=r"skipped"):
+        found = compare(journeys, list(MODELS))
+    assert "scikit-learn. Hint: pip install" in found.skipped["bagged_logistic"]
+    for verb, what in (
+        (model.attribute, journeys),
+        (model.summarize, journeys),
+        (model.solve, statistic),
+    ):
+        with pytest.raises(MissingDependencyError, match=r"multitouch-attribution\[learn\]"):
+            verb(what)
+
+
+def test_evaluations_leave_it_out_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    journeys = simulate("random exposure", 2000).journeys
+    assert "markov" in predictive_checks(journeys).index
+    assert "bagged_logistic" not in predictive_checks(journeys).index
+
+
+@few
+@given(rows=tables())
+def test_sparse_and_dense_designs_give_the_same(rows):
+    model, journeys = BaggedLogistic(n_models=3), as_journeys(rows)
+    dense = model.attribute(journeys).extra["coefficient"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logistic, "DENSE_ENTRIES", 0)
+        sparse = model.attribute(journeys).extra["coefficient"]
+    # Gradients of 1e-10, and a curvature that may be as low as the penalty of 1e-6.
+    np.testing.assert_allclose(sparse, dense, atol=1e-3)
+
+
+def test_fits_that_see_nothing_warn():
+    rare = [Row(("a",), 1, 0), Row(("b",), 0, 1)]
+    with pytest.warns(AttributionWarning, match=r"No fit of .* all is baseline. Hint: .*n_models"):
+        result = BaggedLogistic(n_models=3, sample_share=1e-9).attribute(as_journeys(rare))
+    assert (result.details["n_fits"], result.baseline) == (0, 1)
+    rows = [Row(("a",), 5, 9), Row(("b",), 3, 9), Row(("a", "c"), 4, 4)]
+    one = BaggedLogistic(n_models=1, sample_share=1, channel_share=0.3)
+    with pytest.warns(AttributionWarning, match=r"2 of 3 channels are in no fit of .*sample_share"):
+        one.attribute(as_journeys(rows))
+
+
+def test_a_fit_in_which_a_channel_is_in_no_journey_does_not_count_for_it():
+    # One journey over a, and half of the fits miss it. Where it is seen it converts and the others
+    # convert in half of the cases: its coefficient there is the same in each, and so is the mean.
+    rows = [Row(("a",), 1, 0), Row(("b",), 10**6, 10**6)]
+    model = BaggedLogistic(n_models=20, channel_share=1, penalty=1e-3)
+    whole = BaggedLogistic(n_models=1, sample_share=1, channel_share=1, penalty=1e-3)
+    seen = model.attribute(as_journeys(rows)).extra["coefficient"][0]
+    # With n journeys drawn out of two million, shares of weight are doubled: 2e-6 / 2 / penalty.
+    alone = whole.attribute(as_journeys(rows)).extra["coefficient"][0]
+    assert seen == pytest.approx(2 * alone, rel=0.02)
 
 
 def test_the_library_loads_without_scikit_learn():

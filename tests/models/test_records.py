@@ -84,4 +84,4 @@ def test_no_users_or_dates_are_kept():
     for model in (LeaveOneOut(), AdditiveHazard()):
         statistic = model.summarize(as_journeys([Row(("a",), 1, 1, 2.0, (1,))], ages=True))
         names = {name for name, x in vars(statistic).items() if isinstance(x, np.ndarray)}
-        assert names <= {"codes", "offsets", "ages", "conversions", "nulls", "values"}
+        assert names <= {"codes", "offsets", "ages", "days", "conversions", "nulls", "values"}
