@@ -69,8 +69,7 @@ def compare(
     b                0.0     1.0   1.333
     """
     if confidence is not None:
-        from attribution.uncertainty import resample
-        from attribution.uncertainty.bounds import require_confidence
+        from attribution.uncertainty import require_confidence, resample
 
         require_confidence(confidence)
         drawn = resample(
