@@ -17,7 +17,7 @@ from typing import Any
 from measure import Figures, apart, environment, markdown, measure
 from versus_peers import ratio, write_paths
 
-RULES = ("first_click", "last_click", "linear", "position_based", "shapley")
+RULES = ("first_click", "last_click", "linear", "position_based", "shapley", "last_non_direct")
 
 
 class Plain:
@@ -89,7 +89,7 @@ def main() -> None:
             tables["given"] = str(Path(folder) / "given.parquet")
             apart(write_given, tables["given"], arguments.paths)
         for table, file in tables.items():
-            for what, models in (("Markov, order 1", ("markov",)), ("5 rules", RULES)):
+            for what, models in (("Markov, order 1", ("markov",)), ("6 rules", RULES)):
                 sides = {
                     "plain": partial(Plain, models=models),
                     "resampled": partial(Resampled, models=models),
