@@ -144,7 +144,7 @@ def calibrate(
     AttributionWarning
         If the total is kept, or the factors ask for more than came in: estimates then give way in
         proportion to their variance, so that what is untested goes first, and nothing is left as
-        baseline.
+        baseline; intervals move along, within what came in.
 
     Raises
     ------
@@ -341,7 +341,7 @@ def _outcome(
     if excess:
         taken = _taken(mean, sd**2, excess)
         low = np.where(mean > 0, np.maximum(low - taken, 0.0), low)
-        mean, high = mean - taken, high - taken
+        mean, high = mean - taken, np.minimum(high - taken, np.where(mean > 0, room, np.inf))
     return _Outcome(mean, np.abs(sd), low, high, scale, excess, rest)
 
 

@@ -104,15 +104,9 @@ class Evaluation(Immutable):
         frames = {}
         for world, measures in self.measures.items():
             index = pd.Index(self.models, name="model")
-            n = (~np.isnan(measures)).sum(axis=0)
-            mean = np.divide(
-                np.nansum(measures, axis=0), n, out=np.full(n.shape, np.nan), where=n > 0
-            )
+            mean, error = _mean_and_error(measures)
             frame = pd.DataFrame(mean, index=index, columns=list(MEASURES))
-            deviation = measures[:, :, 0].std(axis=0, ddof=min(1, len(measures) - 1))
-            frame.insert(1, "share_error_se", deviation / np.sqrt(len(measures)))
-            if len(measures) == 1:
-                frame["share_error_se"] = np.nan
+            frame.insert(1, "share_error_se", error[:, 0])
             frames[world] = frame.sort_values("share_error", kind="stable")
         return pd.concat(frames, names=["world"])
 
@@ -123,14 +117,14 @@ class Evaluation(Immutable):
         -------
         pandas.DataFrame
             Shape (n_models + 1, n_models + 1); share errors between them, averaged over worlds
-            and repetitions.
+            and repetitions in which neither was skipped.
         """
         gaps = [
             _distances(np.vstack([credit, truth]))
             for world, shares in self.shares.items()
             for credit, truth in zip(shares, self.truth[world], strict=True)
         ]
-        return _square([*self.models, "(truth)"], np.mean(gaps, axis=0))
+        return _square([*self.models, "(truth)"], _mean_and_error(np.array(gaps))[0])
 
 
 def evaluate(
@@ -352,6 +346,17 @@ def _shares_of(comparison: Comparison, channels: Sequence[str]) -> FloatArray:
         credit = dict(zip(result.channels, share(result.conversions).tolist(), strict=True))
         rows.append([credit.get(name, 0.0) for name in channels])
     return np.array(rows, dtype=np.float64).reshape(-1, len(channels))
+
+
+def _mean_and_error(runs: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return mean and standard error of what is known over runs, the first axis; NaN if nothing."""
+    known = ~np.isnan(runs)
+    n = known.sum(axis=0)
+    mean, error = np.full(n.shape, np.nan), np.full(n.shape, np.nan)
+    np.divide(np.nansum(runs, axis=0), n, out=mean, where=n > 0)
+    squares = np.where(known, (runs - mean) ** 2, 0.0).sum(axis=0)
+    np.divide(squares, n * np.maximum(n - 1.0, 1.0), out=error, where=n > 1)
+    return mean, np.sqrt(error)
 
 
 def _distances(shares: FloatArray) -> FloatArray:

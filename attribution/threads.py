@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ def ahead(
     with ThreadPoolExecutor(cores) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
+                waiting.append(pool.submit(copy_context().run, function, item))
                 del item  # the result may take its place in memory
                 if len(waiting) > cores:
                     yield waiting.popleft().result()

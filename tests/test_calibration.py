@@ -483,6 +483,8 @@ def test_an_exact_lift_is_reproduced_where_others_must_give_way(incremental):
     assert found.conversions[0] == pytest.approx(incremental, rel=1e-4)
     total = found.conversions.sum() + found.baseline
     assert total == pytest.approx(1_000, rel=1e-9)
+    assert (found.extra["conversions_high"] <= 1_000).all()
+    assert (found.extra["conversions_low"] >= 0).all()
 
 
 def test_what_gives_way_is_what_normal_estimates_give_when_their_sum_is_known():

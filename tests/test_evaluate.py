@@ -153,6 +153,9 @@ def test_a_model_that_is_skipped_has_no_figures():
         found = evaluate(WORLD, ["linear", Elsewhere()], n_people=500, n_repetitions=1)
     table = found.to_frame()
     assert table.loc[("world 0", "elsewhere")].isna().all()
+    gaps = found.agreement()
+    assert gaps["elsewhere"].isna().all()
+    assert gaps.loc["linear", "(truth)"] == table.loc[("world 0", "linear"), "share_error"]
     assert table.loc[("world 0", "linear"), "share_error"] >= 0
 
 

@@ -33,6 +33,7 @@ from attribution.models.markov import warn_of_certain_conversion
 from attribution.models.records import TimedPaths, watched
 from attribution.results import Attribution
 from attribution.segments import offsets_of, reduce_rows, row_index, sum_by, take_rows
+from attribution.spec import EventSpec
 from attribution.statistics import Statistic
 
 ENTRIES_AT_ONCE = 2**22
@@ -63,7 +64,8 @@ class AdditiveHazard(Model):
     begins. So the rows of a person must be in one part of a stream. A touch works for the lookback
     at most, and time without a touch that recent is not observed. With lookbacks by type of touch
     the longest counts for all, and rows of a person can interleave: then some time still counts
-    twice. Journeys built with `reuse_touches` are refused: their rows share touches.
+    twice. Journeys built with `reuse_touches` are refused: their rows share touches. So are those
+    whose `inactivity` is shorter than the lookback: rows that do not convert would end too soon.
 
     A conversion at the very instant of a touch counts for it: times are taken as no finer than an
     hour (or the half-life given, if shorter).
@@ -129,11 +131,17 @@ class AdditiveHazard(Model):
         return microseconds(self.half_life, "half_life") / MICROSECONDS_PER_DAY
 
     def unmet(self, journeys: Journeys) -> str | None:
-        """Refuse journeys that share touches; see `Model.unmet`."""
+        """Refuse journeys whose times at risk cannot be told; see `Model.unmet`."""
         if journeys.spec is not None and journeys.spec.reuse_touches:
             return (
                 "AdditiveHazard needs journeys in which no time of a person counts twice; these "
                 "share touches between conversions. Hint: build them with reuse_touches=False."
+            )
+        if journeys.spec is not None and _stops_early(journeys.spec):
+            return (
+                "AdditiveHazard needs quiet time to count whether or not it ends in a conversion; "
+                "with inactivity shorter than the lookback it counts only where it does. Hint: "
+                "leave inactivity out."
             )
         return super().unmet(journeys)
 
@@ -331,6 +339,13 @@ def shares_of_hazard(
     hazard[nothing] = 1.0
     baseline = np.where(nothing, 1.0, fit.baseline_rate / hazard)
     return own / hazard[row_index(offsets)], baseline
+
+
+def _stops_early(spec: EventSpec) -> bool:
+    """Tell whether a journey without conversion ends while one could still be its own."""
+    if spec.inactivity is None:
+        return False
+    return spec.longest_lookback is None or spec.inactivity < spec.longest_lookback
 
 
 def _shortest_text(half_life: Duration) -> str:

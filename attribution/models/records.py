@@ -155,7 +155,8 @@ def watched(journeys: Journeys) -> tuple[FloatArray, FloatArray]:
     A touch works until its row ends, but no longer than the (longest) lookback: then no conversion
     could be its own. A row is observed from its first touch to its end. Without conversion it is
     not observed beyond the first touch of the next row of the same user and conversion type (by
-    first touch), from where a conversion would be that row's, but always up to its last touch; and
+    first touch; of two, the one that converts), from where a conversion would be that row's, but
+    always up to its last touch; and
     not when its latest touch is older than the lookback: a conversion would have had no touches.
     Journeys without users, times or ends are observed as long as their first touch is old.
 
@@ -174,7 +175,8 @@ def watched(journeys: Journeys) -> tuple[FloatArray, FloatArray]:
     rows = np.flatnonzero(journeys.lengths > 0)
     coded = journeys.conversion_types
     kind = np.zeros(len(rows), dtype=np.int64) if coded is None else coded.codes[rows]
-    order = np.lexsort((times[journeys.offsets[:-1][rows]], kind, journeys.users[rows]))
+    converts = journeys.conversions[rows] > 0
+    order = np.lexsort((converts, times[journeys.offsets[:-1][rows]], kind, journeys.users[rows]))
     rows, kind = rows[order], kind[order]
     user, last = journeys.users[rows], journeys.offsets[1:][rows] - 1
     next_row = times[journeys.offsets[:-1][rows]][1:]

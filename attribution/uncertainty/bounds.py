@@ -130,7 +130,7 @@ def with_intervals(
         if name in draws:
             found = ends.of(column, draws[name], signed=False)
             extra |= {f"{name}{end}": each for end, each in found.items()}
-    unsolved = np.isnan(draws["conversions"]).sum(axis=1) == len(result.channels)
+    unsolved = np.isnan(draws["conversions"]).sum(axis=1) == max(1, len(result.channels))
     about: dict[str, Any] = {
         **asdict(ends),
         "n_units": n_units,

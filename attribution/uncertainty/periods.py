@@ -116,15 +116,19 @@ def compare_periods(
         )
     channels = sorted({name for each in sums for name in each.spreads[REACH].whole.channels})
     (only,) = chosen.values()
+    units = [each.totals[:, 0] for each in sums]
+    either = units[0] + units[1] > 0 if paired else None
     sides = []
     for number, each in enumerate(sums):
-        weights = options.weights(each.totals[:, 0], seed if paired else seed + number)
+        weights = options.weights(units[number], seed if paired else seed + number, either)
         sides.append(_side(only, each, weights, channels, of))
     columns = _columns(*sides)
-    filled = [int((each.totals[:, 0] > 0).sum()) for each in sums]
-    ends = Ends(
-        confidence=confidence, method=method, n_buckets=min(filter(None, filled), default=0)
-    )
+    if method == "jackknife" and either is not None:
+        n_buckets = int(either.sum())
+    else:
+        filled = [int((each > 0).sum()) for each in units]
+        n_buckets = min(filter(None, filled), default=0)
+    ends = Ends(confidence=confidence, method=method, n_buckets=n_buckets)
     frame = {name: column[0] for name, column in columns.items()}
     for name in ("change", *FACTORS, "share_change"):
         found = ends.of(columns[name][0], columns[name][1:], signed=True)

@@ -25,7 +25,7 @@ from typing import Literal
 
 import numpy as np
 
-from attribution.arrays import FloatArray
+from attribution.arrays import BoolArray, FloatArray
 from attribution.errors import InputError, quiet
 from attribution.models.base import Model, SeparableModel
 from attribution.progress import progress
@@ -59,9 +59,21 @@ def bootstrap_weights(units: FloatArray, n_resamples: int, rng: np.random.Genera
     return _scaled(counts.reshape(n_resamples, n_buckets).astype(np.float64), units)
 
 
-def jackknife_weights(units: FloatArray) -> FloatArray:
-    """Return weights that leave out one bucket that is not empty, shape (n_filled, n_buckets)."""
-    return _scaled((1.0 - np.eye(len(units)))[units > 0], units)
+def jackknife_weights(units: FloatArray, filled: BoolArray | None = None) -> FloatArray:
+    """Return weights that leave out one bucket at a time, shape (n_filled, n_buckets).
+
+    Parameters
+    ----------
+    units
+        Shape (n_buckets,).
+    filled
+        Which buckets to leave out; those that hold anybody where None. Without any, one resample
+        of which nothing is known.
+    """
+    filled = units > 0 if filled is None else filled
+    if not filled.any():
+        return np.full((1, len(units)), np.nan)
+    return _scaled((1.0 - np.eye(len(units)))[filled], units)
 
 
 def _scaled(weights: FloatArray, units: FloatArray) -> FloatArray:
@@ -93,7 +105,7 @@ def replicates(model: Model, spread: Spread, totals: FloatArray, weights: FloatA
         shape (n_resamples, 1) where the model has one. NaN where a resample has no user or cannot
         be solved.
     """
-    lost = np.isnan(weights.sum(axis=1))
+    lost = np.isnan(weights.sum(axis=1)) if weights.shape[1] else np.zeros(len(weights), dtype=bool)
     draws = _draws(model, spread, totals, np.where(lost[:, None], 0.0, weights))
     for column in draws.values():
         column[lost] = np.nan

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from attribution.arrays import FloatArray, FrozenDict, Immutable, own
+from attribution.arrays import BoolArray, FloatArray, FrozenDict, Immutable, own
 from attribution.compare import choose, comparison_of
 from attribution.errors import InputError
 from attribution.journeys import Journeys
@@ -65,10 +65,10 @@ class Options:
         salt, seed = generator_of(self.random_state).integers(2**62, size=2).tolist()
         return Plan(int(self.n_buckets), salt), seed
 
-    def weights(self, units: FloatArray, seed: int) -> FloatArray:
-        """Return the weights of the buckets in every resample."""
+    def weights(self, units: FloatArray, seed: int, filled: BoolArray | None = None) -> FloatArray:
+        """Return the weights of the buckets in every resample; see `jackknife_weights`."""
         if self.method == "jackknife":
-            return jackknife_weights(units)
+            return jackknife_weights(units, filled)
         return bootstrap_weights(units, int(self.n_resamples), np.random.default_rng(seed))
 
 

@@ -509,6 +509,29 @@ def test_shared_touches_are_refused_and_skipped():
         assert "reuse_touches=False" in compare(found, ["linear", FREE]).skipped["additive_hazard"]
 
 
+@pytest.mark.parametrize("lookback", ["20D", None])
+def test_quiet_time_that_counts_only_before_conversions_is_refused(lookback):
+    log_ = events(("u", 0, "a"), ("u", 5, None), ("v", 0, "a"))
+    with pytest.raises(InputError, match="Hint: leave inactivity out"):
+        FREE.attribute(logged(log_, 60, lookback=lookback, inactivity="10D"))
+    assert FREE.unmet(logged(log_, 60, lookback="10D", inactivity="10D")) is None
+
+
+def test_of_two_rows_that_begin_at_once_the_one_that_converts_is_watched():
+    us = 86_400_000_000
+    rows = {
+        "conversions": np.array([0.0, 1.0]),
+        "nulls": np.array([1.0, 0.0]),
+        "times": np.array([0, 0]) * us,
+        "ends": np.array([30, 30]) * us,
+        "users": np.array([1, 1]),
+    }
+    shared = {"channels": ("a",), "codes": np.zeros(2, dtype=np.int32), "offsets": np.arange(3)}
+    assert watched(Journeys(**shared, **rows))[1].tolist() == [0, 30]
+    turned = {name: column[::-1] for name, column in rows.items()}
+    assert watched(Journeys(**shared, **turned))[1].tolist() == [30, 0]
+
+
 def test_conversions_alone_warn():
     with pytest.warns(AttributionWarning, match="no journeys without conversion"):
         FREE.attribute(journeys_of([Row(("a",), 2, 0, 1.0, (3,))]))

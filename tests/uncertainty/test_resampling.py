@@ -14,6 +14,7 @@ import pytest
 from scipy import stats
 
 from attribution import (
+    MODELS,
     Attribution,
     AttributionWarning,
     InputError,
@@ -315,6 +316,22 @@ def test_resamples_without_conversion_are_left_out():
 def test_one_user_says_nothing_of_others(log):
     frame = intervals("linear", log.select(log.users == log.users[0])).to_frame()
     assert frame[["conversions_low", "conversions_high", "conversions_se"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("method", ["bootstrap", "jackknife"])
+def test_of_no_journeys_nothing_is_known(log, model, method):
+    result = intervals(model, log.select([]), method=method, n_resamples=3)
+    frame = result.to_frame()
+    assert (frame["conversions"] == 0).all()
+    assert frame["conversions_se"].isna().all()
+
+
+def test_journeys_without_touches_are_solved(log):
+    bare = log.select(log.lengths == 0)
+    about = intervals("linear", replace(bare, channels=())).details["intervals"]
+    assert about["n_unsolved"] == 0
+    assert about["unattributed_se"] > 0
 
 
 def test_unknown_intervals_go_to_json_and_back(log):
