@@ -253,8 +253,10 @@ def test_without_pyspark_the_error_names_the_extra():
     assert "multitouch-attribution[spark]" in done.stdout
 
 
-def test_intervals_are_those_of_memory(scan, events, whole):
-    journeys = scan(events, partitions=5, **OPTIONS)
+def test_intervals_are_those_of_memory(scan, events, log):
+    options = {name: option for name, option in OPTIONS.items() if name != "inactivity"}
+    journeys = scan(events, partitions=5, **options)
+    whole = Journeys.from_events(log, **options)
     models = ["linear", "time_decay", "markov", "additive_hazard"]
     found, expected = (
         resample(each, models, n_resamples=15, random_state=4) for each in (journeys, whole)
