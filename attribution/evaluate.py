@@ -44,6 +44,7 @@ from attribution.predictive import SCORES, predictive_checks
 from attribution.progress import progress
 from attribution.results import Comparison, share
 from attribution.simulate import WORLDS, Response, Simulation, Truth, World, simulate
+from attribution.simulate.simulation import world_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -278,13 +279,13 @@ class Market:
     """
 
     def __init__(self, world: str | World) -> None:
-        world = WORLDS[world] if isinstance(world, str) else world
-        self.touches = world.column("touches").astype(np.float64)
+        lived = world_of(world)
+        self.touches = lived.column("touches").astype(np.float64)
         budget = self.touches.sum()
         self._scale = np.divide(
             budget, self.touches, out=np.zeros(len(self.touches)), where=self.touches > 0
         )
-        self._response = Response(world, BUDGET_PEOPLE, max_scale=max(1.0, self._scale.max()))
+        self._response = Response(lived, BUDGET_PEOPLE, max_scale=max(1.0, self._scale.max()))
         self.nothing = self.conversions(np.zeros(len(self.touches)))
         self.best = self._best_plan()
         self.most = self.conversions(self.best)

@@ -22,6 +22,7 @@ from attribution.sums import add_up
 Outcome = Literal["conversions", "value"]
 Kind = Literal["rule", "data"]
 T = TypeVar("T")
+S = TypeVar("S", bound=Statistic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,13 +248,7 @@ def sum_over(
 
 
 def parts_of(journeys: Journeys | Iterable[Journeys]) -> Iterable[Journeys]:
-    """Return the parts of a stream, or of journeys in memory, small enough for fast memory.
-
-    Raises
-    ------
-    InputError
-        See `wholes_of`.
-    """
+    """Return the parts of `wholes_of`, small enough for fast memory."""
     return (part for each in wholes_of(journeys) for part in each.parts())
 
 
@@ -269,6 +264,13 @@ def wholes_of(journeys: Journeys | Iterable[Journeys]) -> Iterable[Journeys]:
     if isinstance(journeys, Journeys) or no_stream or hasattr(journeys, "iloc"):
         return [require_journeys(journeys)]
     return map(require_journeys, journeys)
+
+
+def checked_statistic(model: Model, needed: type[S], got: object) -> S:
+    """Return a statistic of the kind that a model needs, or raise `InputError`."""
+    if not isinstance(got, needed):
+        raise other_statistic(model, needed, got)
+    return got
 
 
 def other_statistic(model: Model, needed: type[Statistic], got: object) -> InputError:
@@ -376,8 +378,7 @@ class SeparableModel(Model):
 
     def solve(self, statistic: Statistic) -> Attribution:
         """Name the sums."""
-        if not isinstance(statistic, ChannelCredit):
-            raise other_statistic(self, ChannelCredit, statistic)
+        statistic = checked_statistic(self, ChannelCredit, statistic)
         return Attribution.of(
             statistic,
             model=self.name,

@@ -23,14 +23,15 @@ from attribution.models.base import (
     Model,
     Outcome,
     channel_index,
+    checked_statistic,
     codes_among,
-    other_statistic,
     outcome_of,
 )
 from attribution.models.games import subset_sums
 from attribution.models.hazard_fit import HazardFit, fit_hazard
 from attribution.models.markov import warn_of_certain_conversion
 from attribution.models.records import TimedPaths, watched
+from attribution.models.spread import credit_of_rows
 from attribution.results import Attribution
 from attribution.segments import offsets_of, reduce_rows, row_index, sum_by, take_rows
 from attribution.spec import EventSpec
@@ -152,14 +153,14 @@ class AdditiveHazard(Model):
 
     def solve(self, statistic: Statistic) -> Attribution:
         """Maximise the likelihood and share out each row by itself."""
-        rows = self._checked(statistic)
+        rows = checked_statistic(self, TimedPaths, statistic)
         warn_of_certain_conversion(rows.conversions, rows.nulls)
         fit = self.fit(rows)
         part, alone = shares_of_hazard(fit, rows.codes, rows.ages, rows.offsets)
-        sizes, n = np.diff(rows.offsets), len(rows.channels)
+        n = len(rows.channels)
 
         def credit(outcome: FloatArray) -> FloatArray:
-            return sum_by(rows.codes, part * np.repeat(outcome, sizes), n)
+            return credit_of_rows(rows.codes, rows.offsets, part, outcome, n)
 
         return Attribution.of(
             rows,
@@ -210,7 +211,7 @@ class AdditiveHazard(Model):
         That time ends with the conversion where there is one: only rows that are given to the same
         moment tell who is more likely to convert. See `attribution.models.base.Predictor`.
         """
-        rows = self._checked(statistic)
+        rows = checked_statistic(self, TimedPaths, statistic)
         self.require(journeys)
         fit, codes = self.fit(rows), codes_among(rows.channels, journeys)
         ages, days = watched(journeys)
@@ -223,7 +224,7 @@ class AdditiveHazard(Model):
 
         See `attribution.models.base.Responsive`.
         """
-        rows = self._checked(statistic)
+        rows = checked_statistic(self, TimedPaths, statistic)
         fit, n = self.fit(rows), max(1, len(rows.channels))
         pairs, pair = np.unique(rows.rows * np.int64(n) + rows.codes, return_inverse=True)
         sizes = np.bincount(pairs // n, minlength=len(rows.offsets) - 1)
@@ -256,11 +257,6 @@ class AdditiveHazard(Model):
                 "half_life, or fewer channels by transforms.regroup."
             )
         return fit
-
-    def _checked(self, statistic: Statistic) -> TimedPaths:
-        if not isinstance(statistic, TimedPaths):
-            raise other_statistic(self, TimedPaths, statistic)
-        return statistic
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,14 +33,13 @@ from attribution.models.base import (
     Kind,
     Model,
     Outcome,
-    channel_index,
+    checked_statistic,
     codes_among,
-    other_statistic,
-    outcome_of,
 )
 from attribution.models.markov import warn_of_certain_conversion
 from attribution.models.records import PathCounts
 from attribution.models.sampling import generator_of
+from attribution.models.spread import basis_of_credit, credit_of_rows
 from attribution.results import Attribution
 from attribution.segments import (
     group_paths,
@@ -89,7 +88,7 @@ class LeaveOneOut(Model):
 
     def solve(self, statistic: Statistic) -> Attribution:
         """Share out each path by itself."""
-        paths = self._checked(statistic)
+        paths = checked_statistic(self, PathCounts, statistic)
         warn_of_certain_conversion(paths.conversions, paths.nulls)
         converting = np.flatnonzero((paths.conversions > 0) | (_or_zero(paths.values) != 0))
         weights, missing = path_weights(paths, converting)
@@ -97,8 +96,8 @@ class LeaveOneOut(Model):
         codes, sizes = paths.codes[touches], np.diff(offsets)
 
         def credit(outcome: FloatArray) -> FloatArray:
-            each = weights * np.repeat(outcome[converting], sizes)
-            return sum_by(codes, each, len(paths.channels))
+            n = len(paths.channels)
+            return credit_of_rows(codes, offsets, weights, outcome[converting], n)
 
         return Attribution.of(
             statistic,
@@ -121,10 +120,8 @@ class LeaveOneOut(Model):
         of: Outcome = "conversions",
     ) -> FloatArray:
         """Share out each journey by the weights of its path; see `Model.credit`."""
-        outcome = outcome_of(journeys, of)
-        if attribution is None:
-            attribution = self.attribute(journeys)
-        codes = channel_index(self, journeys, attribution, of)[journeys.codes]
+        outcome, attribution, index = basis_of_credit(self, journeys, attribution, of)
+        codes = index[journeys.codes]
         kept = attribution.details
         known = np.array(kept["codes"], dtype=np.int64)
         offsets = offsets_of(np.array(kept["lengths"], dtype=np.int64))
@@ -141,7 +138,7 @@ class LeaveOneOut(Model):
 
         The base rate for a path that no journey took; see `attribution.models.base.Predictor`.
         """
-        paths = self._checked(statistic)
+        paths = checked_statistic(self, PathCounts, statistic)
         whole = paths.conversions + paths.nulls
         base = paths.conversions.sum() / whole.sum() if whole.any() else np.nan
         rates = np.full(len(journeys), base)
@@ -151,11 +148,6 @@ class LeaveOneOut(Model):
         rates[place >= 0] = (paths.conversions / np.maximum(whole, 1e-300))[place[place >= 0]]
         rates[journeys.lengths == 0] = np.nan
         return rates
-
-    def _checked(self, statistic: Statistic) -> PathCounts:
-        if not isinstance(statistic, PathCounts):
-            raise other_statistic(self, PathCounts, statistic)
-        return statistic
 
 
 def path_weights(paths: PathCounts, chosen: IntArray) -> tuple[FloatArray, BoolArray]:

@@ -38,15 +38,13 @@ from attribution.models.base import (
     Kind,
     Model,
     Outcome,
-    channel_index,
-    other_statistic,
-    outcome_of,
+    checked_statistic,
 )
-from attribution.models.coalitions import coalitions_of
+from attribution.models.coalitions import coalitions_of, sets_of
 from attribution.models.markov import warn_of_certain_conversion
 from attribution.models.records import by_size, presence_table
 from attribution.models.sampling import generator_of
-from attribution.models.spread import spread_over_touches
+from attribution.models.spread import basis_of_credit, credit_of_rows, spread_over_touches
 from attribution.results import Attribution
 from attribution.segments import reduce_rows, row_index, sum_by
 from attribution.statistics import CoalitionCounts, Statistic
@@ -141,14 +139,14 @@ class BaggedLogistic(Model):
 
     def solve(self, statistic: Statistic) -> Attribution:
         """Fit the regressions and share out each set of channels by itself."""
-        sets = self._checked(statistic)
+        sets = checked_statistic(self, CoalitionCounts, statistic)
         warn_of_certain_conversion(sets.conversions, sets.nulls)
         fit = self.fit(sets)
         shares, baseline = shares_of(fit, sets.members, sets.offsets)
-        sizes, n = np.diff(sets.offsets), len(sets.channels)
+        n = len(sets.channels)
 
         def credit(outcome: FloatArray) -> FloatArray:
-            return sum_by(sets.members, shares * np.repeat(outcome, sizes), n)
+            return credit_of_rows(sets.members, sets.offsets, shares, outcome, n)
 
         return Attribution.of(
             sets,
@@ -172,10 +170,7 @@ class BaggedLogistic(Model):
         of: Outcome = "conversions",
     ) -> FloatArray:
         """Share out each journey, but for its baseline, by the coefficients of the result."""
-        outcome = outcome_of(journeys, of)
-        if attribution is None:
-            attribution = self.attribute(journeys)
-        index = channel_index(self, journeys, attribution, of)
+        outcome, attribution, index = basis_of_credit(self, journeys, attribution, of)
         details = attribution.details
         fit = Fit(
             attribution.extra["coefficient"][index],
@@ -183,13 +178,12 @@ class BaggedLogistic(Model):
             details["base_rate"],
             details["n_fits"],
         )
-        row, code = journeys.distinct
-        share, _ = shares_of(fit, code, np.searchsorted(row, np.arange(len(journeys) + 1)))
+        share, _ = shares_of(fit, *sets_of(journeys))
         return spread_over_touches(journeys, share) * np.repeat(outcome, journeys.lengths)
 
     def predict(self, statistic: Statistic, journeys: Journeys) -> FloatArray:
         """Return p(S) of the channels S of each row; see `attribution.models.base.Predictor`."""
-        sets = self._checked(statistic)
+        sets = checked_statistic(self, CoalitionCounts, statistic)
         fit = self.fit(sets)
         coefficient = dict(zip(sets.channels, fit.coefficients.tolist(), strict=True))
         own = np.array([coefficient.get(name, 0.0) for name in journeys.channels])
@@ -199,13 +193,8 @@ class BaggedLogistic(Model):
 
     def response(self, statistic: Statistic) -> LogisticResponse:
         """Return p(S) - p(empty) as a function of S; see `attribution.models.base.Responsive`."""
-        sets = self._checked(statistic)
+        sets = checked_statistic(self, CoalitionCounts, statistic)
         return LogisticResponse(sets.channels, self.fit(sets))
-
-    def _checked(self, statistic: Statistic) -> CoalitionCounts:
-        if not isinstance(statistic, CoalitionCounts):
-            raise other_statistic(self, CoalitionCounts, statistic)
-        return statistic
 
     def fit(self, sets: CoalitionCounts) -> Fit:
         """Return the mean coefficients and the intercept that fits them."""

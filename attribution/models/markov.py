@@ -27,15 +27,15 @@ from attribution.models.base import (
     Kind,
     Model,
     Outcome,
-    channel_index,
+    checked_statistic,
     codes_among,
-    other_statistic,
-    outcome_of,
 )
 from attribution.models.chains import Chain, states_of_channels
-from attribution.models.coalitions import coalitions_of
+from attribution.models.coalitions import coalitions_of, sets_of
 from attribution.models.removals import EFFECTS, Effects, Removal, null_effects, require_removal
 from attribution.models.spread import (
+    basis_of_credit,
+    credit_of_rows,
     share_out,
     shares_within,
     split_equally,
@@ -46,7 +46,6 @@ from attribution.models.spread import (
 )
 from attribution.models.transitions import count_transitions, rates_at_end
 from attribution.results import Attribution
-from attribution.segments import sum_by
 from attribution.statistics import (
     PathLevelCounts,
     Statistic,
@@ -131,8 +130,7 @@ class Markov(Model):
 
     def solve(self, statistic: Statistic) -> Attribution:
         """Solve the chain and share out conversions and value."""
-        if not isinstance(statistic, TransitionCounts):
-            raise other_statistic(self, TransitionCounts, statistic)
+        statistic = checked_statistic(self, TransitionCounts, statistic)
         require_order(statistic, self.order)
         warn_of_certain_conversion(statistic.conversions, statistic.nulls)
         warn_of_long_order(statistic)
@@ -175,8 +173,7 @@ class Markov(Model):
         A row ends in its last `order` touches. Where no journey ended so, it is the base rate; see
         `attribution.models.base.Predictor`.
         """
-        if not isinstance(statistic, TransitionCounts):
-            raise other_statistic(self, TransitionCounts, statistic)
+        statistic = checked_statistic(self, TransitionCounts, statistic)
         require_order(statistic, self.order)
         return rates_at_end(statistic, codes_among(statistic.channels, journeys), journeys.offsets)
 
@@ -241,8 +238,7 @@ class MarkovPathLevel(Model):
 
     def solve(self, statistic: Statistic) -> Attribution:
         """Solve the chain and share out each set of channels by itself."""
-        if not isinstance(statistic, PathLevelCounts):
-            raise other_statistic(self, PathLevelCounts, statistic)
+        statistic = checked_statistic(self, PathLevelCounts, statistic)
         counts, sets = statistic.transitions, statistic.coalitions
         require_order(counts, self.order)
         warn_of_certain_conversion(counts.conversions, counts.nulls)
@@ -252,9 +248,7 @@ class MarkovPathLevel(Model):
 
         def credit(effects: FloatArray, outcome: FloatArray) -> FloatArray:
             shares = shares_within(effects[sets.members], sets.offsets)
-            return sum_by(
-                sets.members, shares * np.repeat(outcome, np.diff(sets.offsets)), len(groups)
-            )
+            return credit_of_rows(sets.members, sets.offsets, shares, outcome, len(groups))
 
         values = None if sets.values is None else credit(found.effects[:, 1], sets.values)
         return Attribution.of(
@@ -273,14 +267,11 @@ class MarkovPathLevel(Model):
         of: Outcome = "conversions",
     ) -> FloatArray:
         """Share out each journey by the effects of the result; see `Model.credit`."""
-        outcome = outcome_of(journeys, of)
-        if attribution is None:
-            attribution = self.attribute(journeys)
-        index = channel_index(self, journeys, attribution, of)
+        outcome, attribution, index = basis_of_credit(self, journeys, attribution, of)
         column = "removal_effect" if of == "conversions" else "removal_effect_value"
         effects = attribution.extra[column][index]
-        row, code = journeys.distinct
-        share = shares_within(effects[code], np.searchsorted(row, np.arange(len(journeys) + 1)))
+        code, offsets = sets_of(journeys)
+        share = shares_within(effects[code], offsets)
         return spread_over_touches(journeys, share) * np.repeat(outcome, journeys.lengths)
 
 

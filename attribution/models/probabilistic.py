@@ -23,10 +23,20 @@ import numpy as np
 
 from attribution.arrays import FloatArray, IntArray
 from attribution.journeys import Journeys
-from attribution.models.base import Kind, Model, Outcome, channel_index, other_statistic, outcome_of
-from attribution.models.coalitions import coalitions_of
+from attribution.models.base import (
+    Kind,
+    Model,
+    Outcome,
+    checked_statistic,
+)
+from attribution.models.coalitions import coalitions_of, sets_of
 from attribution.models.markov import warn_of_certain_conversion
-from attribution.models.spread import shares_within, spread_over_touches
+from attribution.models.spread import (
+    basis_of_credit,
+    credit_of_rows,
+    shares_within,
+    spread_over_touches,
+)
 from attribution.results import Attribution
 from attribution.segments import offsets_of, row_index, sum_by
 from attribution.statistics import CoalitionCounts, Statistic
@@ -69,15 +79,14 @@ class Probabilistic(Model):
 
     def solve(self, statistic: Statistic) -> Attribution:
         """Take the rates and share out each set of channels by itself."""
-        if not isinstance(statistic, CoalitionCounts):
-            raise other_statistic(self, CoalitionCounts, statistic)
+        statistic = checked_statistic(self, CoalitionCounts, statistic)
         warn_of_certain_conversion(statistic.conversions, statistic.nulls)
         rates = Rates.of(statistic)
         shares = rates.shares(statistic.members, statistic.offsets)
-        sizes, n = np.diff(statistic.offsets), len(statistic.channels)
+        n = len(statistic.channels)
 
         def credit(outcome: FloatArray) -> FloatArray:
-            return sum_by(statistic.members, shares * np.repeat(outcome, sizes), n)
+            return credit_of_rows(statistic.members, statistic.offsets, shares, outcome, n)
 
         return Attribution.of(
             statistic,
@@ -95,13 +104,10 @@ class Probabilistic(Model):
         of: Outcome = "conversions",
     ) -> FloatArray:
         """Share out each journey by the rates of the result; see `Model.credit`."""
-        outcome = outcome_of(journeys, of)
-        if attribution is None:
-            attribution = self.attribute(journeys)
-        index = channel_index(self, journeys, attribution, of)
+        outcome, attribution, index = basis_of_credit(self, journeys, attribution, of)
         rates = Rates.from_result(attribution)
-        row, code = journeys.distinct
-        share = rates.shares(index[code], np.searchsorted(row, np.arange(len(journeys) + 1)))
+        code, offsets = sets_of(journeys)
+        share = rates.shares(index[code], offsets)
         return spread_over_touches(journeys, share) * np.repeat(outcome, journeys.lengths)
 
 

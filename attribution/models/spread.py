@@ -83,15 +83,28 @@ def spread_details(
     return spread
 
 
+def basis_of_credit(
+    model: Model, journeys: Journeys, attribution: Attribution | None, of: Outcome
+) -> tuple[FloatArray, Attribution, IntArray]:
+    """Return outcome of the rows, the result, and where in it their channels stand.
+
+    Raises
+    ------
+    InputError
+        If the outcome or the result does not fit.
+    """
+    outcome = outcome_of(journeys, of)
+    if attribution is None:
+        attribution = model.attribute(journeys)
+    return outcome, attribution, channel_index(model, journeys, attribution, of)
+
+
 def spread_credit(
     model: Model, journeys: Journeys, attribution: Attribution | None, of: Outcome
 ) -> FloatArray:
     """Return the credit of each touch, shape (n_touches,); by channel it sums to the result."""
     model.require_credit()
-    outcome = outcome_of(journeys, of)
-    if attribution is None:
-        attribution = model.attribute(journeys)
-    index = channel_index(model, journeys, attribution, of)
+    outcome, attribution, index = basis_of_credit(model, journeys, attribution, of)
     credit = attribution.conversions if of == "conversions" else attribution.values
     total = np.asarray(credit, dtype=np.float64)[index]
     spread = attribution.details["spread"]
@@ -117,6 +130,28 @@ def shares_within(parts: FloatArray, offsets: IntArray) -> FloatArray:
     whole = np.repeat(reduce_rows(np.add, parts, offsets), sizes)
     alike = 1.0 / np.repeat(np.maximum(sizes, 1), sizes)
     return np.asarray(np.divide(parts, whole, out=alike, where=whole > 0))
+
+
+def credit_of_rows(
+    codes: IntArray, offsets: IntArray, shares: FloatArray, outcome: FloatArray, n: int
+) -> FloatArray:
+    """Add up by channel what each entry of a row gets of the row's outcome.
+
+    Parameters
+    ----------
+    codes, offsets, shares
+        Channels of rows, and the share of the outcome that each gets.
+    outcome
+        Shape (n_rows,).
+    n
+        Number of channels.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,).
+    """
+    return sum_by(codes, shares * np.repeat(outcome, np.diff(offsets)), n)
 
 
 def spread_over_touches(journeys: Journeys, share: FloatArray) -> FloatArray:

@@ -27,7 +27,7 @@ from attribution.errors import InputError
 from attribution.results import Attribution
 from attribution.uncertainty.replicates import Method
 
-TOTALS = (
+OF_ALL = (
     "total_conversions",
     "total_value",
     "unattributed",
@@ -137,7 +137,7 @@ def with_intervals(
         "n_resamples": len(draws["conversions"]),
         "n_unsolved": int(unsolved.sum()),
     }
-    for name in TOTALS:
+    for name in OF_ALL:
         total = getattr(result, name)
         if total is not None and name in draws:
             found = ends.of(np.array([total]), draws[name], signed=False)

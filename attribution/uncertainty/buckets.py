@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -82,9 +83,9 @@ class Buckets:
             return _of_users(journeys, journeys.users, plan)
         return _of_journeys(journeys, plan, number)
 
-    @property
+    @cached_property
     def journeys(self) -> csr_array[Any]:
-        """Conversions plus nulls."""
+        """Conversions plus nulls. Computed once."""
         both: csr_array[Any] = self.conversions + self.nulls
         return both
 

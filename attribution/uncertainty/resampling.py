@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEWEST_BUCKETS = 20
+FIELDS = {  # of an attribution, by name of the total
+    "conversions": "total_conversions",
+    "value": "total_value",
+    "unattributed": "unattributed",
+    "unattributed_value": "unattributed_value",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,8 +257,7 @@ def resamples_of(
     """Return what models give on resamples of given weights, shape (n_resamples, n_buckets)."""
     comparison = comparison_of(chosen, sums.summaries)
     drawn = weights @ sums.totals
-    totals = {f"total_{name}": drawn[:, [i]] for i, name in enumerate(TOTALS) if i in (1, 4)}
-    totals |= {name: drawn[:, [i]] for i, name in enumerate(TOTALS) if i in (3, 5)}
+    totals = {FIELDS[name]: drawn[:, [i]] for i, name in enumerate(TOTALS) if name in FIELDS}
     return Resamples(
         comparison=comparison,
         draws={

@@ -18,6 +18,7 @@ from attribution.arrays import FloatArray, IntArray
 from attribution.errors import InputError
 from attribution.journeys import Journeys
 from attribution.models.base import Model, SeparableModel
+from attribution.models.coalitions import sets_of
 from attribution.models.records import PathCounts, TimedPaths
 from attribution.models.transitions import steps_of
 from attribution.segments import group, group_paths, offsets_of
@@ -63,8 +64,7 @@ class Spread:
     @classmethod
     def of_reach(cls, journeys: Journeys, buckets: Buckets) -> Spread:
         """Return the journeys that each channel is part of, named conversions, over buckets."""
-        row, code = journeys.distinct
-        offsets = np.searchsorted(row, np.arange(len(journeys) + 1))
+        code, offsets = sets_of(journeys)
         part = buckets.journeys @ _entries(
             np.ones(len(code)), code, offsets, len(journeys.channels)
         )
@@ -193,9 +193,7 @@ def _of_rows(
     elif isinstance(whole, PathCounts):
         column = _places(whole.codes, whole.offsets, journeys.codes, journeys.offsets)[filled]
     else:
-        row, code = journeys.distinct
-        offsets = np.searchsorted(row, np.arange(len(journeys) + 1))
-        column = _places(whole.members, whole.offsets, code, offsets)[filled]
+        column = _places(whole.members, whole.offsets, *sets_of(journeys))[filled]
     entries = _entries(
         np.ones(len(column)), column, offsets_of(filled.astype(np.int64)), len(whole.conversions)
     )
