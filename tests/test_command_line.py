@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from attribution import Comparison, Journeys, compare
-from attribution.__main__ import main, sample
+from attribution.commands import main
+from attribution.commands.files import sample
 from attribution.datasets import load_events, load_paths
 
 EVENTS = pd.DataFrame(
@@ -255,7 +256,7 @@ def test_a_glob_of_files_is_read_through_duckdb(months, events_file, capsys):
 
 
 def test_a_file_that_would_take_half_the_memory_is_read_in_parts(events_file, capsys, monkeypatch):
-    from attribution import __main__ as program
+    from attribution.commands import files as program
     from attribution.engines import duckdb
 
     scanned = []
