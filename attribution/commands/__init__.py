@@ -13,10 +13,11 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from attribution.commands import compare
+from attribution.commands import budget, compare
 from attribution.errors import AttributionError, AttributionWarning
 
 COMMANDS = {
+    budget: ("budget", "what to spend where, from credit and spend"),
     compare: ("compare", "credit per channel under several models"),
 }
 

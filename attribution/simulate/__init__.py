@@ -31,6 +31,11 @@ of an account, and all its people have touches.
 `simulate` yields journeys and truth; `Response` tells how conversions rise with exposure. Worlds
 come from `WORLDS` or are built from `Channel` and `World`.
 
+**Money.** In the worlds of `SPEND_WORLDS`, or those built from `SpendChannel` and `SpendWorld`,
+touches are bought week by week and people convert again and again, so that the response to spend
+is known in closed form: `simulate_spend` yields journeys, spend and `SpendTruth`, and
+`attribution.simulate.spending` states that model.
+
 Sources: Broadbent (1979), One way TV advertisements work (carry-over); Jin, Wang, Sun, Chan and
 Koehler (2017), Bayesian methods for media mix modeling with carryover and shape effects; Bender,
 Augustin and Blettner (2005), Generating survival times to simulate Cox proportional hazards models
@@ -40,15 +45,24 @@ Augustin and Blettner (2005), Generating survival times to simulate Cox proporti
 from attribution.simulate.presets import WORLDS
 from attribution.simulate.response import Response, expected_conversions
 from attribution.simulate.simulation import Simulation, Truth, simulate
+from attribution.simulate.spend_truth import SpendTruth
+from attribution.simulate.spend_worlds import SPEND_WORLDS, SpendChannel, SpendWorld
+from attribution.simulate.spending import SpendSimulation, simulate_spend
 from attribution.simulate.world import Channel, World
 
 __all__ = [
+    "SPEND_WORLDS",
     "WORLDS",
     "Channel",
     "Response",
     "Simulation",
+    "SpendChannel",
+    "SpendSimulation",
+    "SpendTruth",
+    "SpendWorld",
     "Truth",
     "World",
     "expected_conversions",
     "simulate",
+    "simulate_spend",
 ]

@@ -1,0 +1,201 @@
+"""Spend beside an outcome, period by period, checked and made ready for a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attribution.arrays import BoolArray, FloatArray, Immutable, IntArray
+from attribution.budget.calendar import Period
+from attribution.budget.curves import Curve
+from attribution.budget.over_time import CreditOverTime
+from attribution.budget.shapes import FAMILIES, HALF_LIFE_DAYS, Family, carry_over_of, half_life_of
+from attribution.budget.spend import Spend
+from attribution.errors import InputError, nearest
+from attribution.models.base import Outcome
+
+PERIOD_DAYS = {"D": 1.0, "W": 7.0, "MS": 365.25 / 12, "QS": 365.25 / 4, "YS": 365.25}
+STEADY = 1e-3  # spend whose standard deviation is a smaller share of its mean never varied
+
+
+@dataclass(frozen=True, eq=False)
+class Panel(Immutable):
+    """Spend, and the periods of it that have an outcome.
+
+    Attributes
+    ----------
+    spend
+        With periods.
+    rows
+        Shape (n,); periods of the spend, increasing.
+    places
+        Shape (n,); the same periods in the outcome.
+    n_left_out
+        Periods left out because the outcome covers only a part of them.
+    """
+
+    spend: Spend
+    rows: IntArray
+    places: IntArray
+    n_left_out: int
+
+    @property
+    def today(self) -> FloatArray:
+        """Mean spend per period, shape (n_lines,)."""
+        return np.asarray(self.spend.amounts.mean(axis=0))
+
+    @property
+    def relative(self) -> FloatArray:
+        """Spend in multiples of the line's mean, shape (n_periods, n_lines)."""
+        return np.asarray(self.spend.amounts / self.today)
+
+    @property
+    def period(self) -> Period:
+        """Length of a period."""
+        period: Any = self.spend.period
+        return period  # type: ignore[no-any-return]
+
+    @property
+    def starts(self) -> IntArray:
+        """When the periods of the spend begin, shape (n_periods,); microseconds UTC."""
+        return np.asarray(self.spend.starts, dtype=np.int64)
+
+    def observed(self) -> dict[str, tuple[float, float]]:
+        """Return the least and largest spend of a period, by line."""
+        low, high = self.spend.amounts.min(axis=0), self.spend.amounts.max(axis=0)
+        ends = zip(low.tolist(), high.tolist(), strict=True)
+        return dict(zip(self.spend.lines, ends, strict=True))
+
+
+def panel_of(spend: Spend, outcome: Any) -> Panel:
+    """Match an outcome with spend by period.
+
+    Parameters
+    ----------
+    spend
+        With periods, and money in every line.
+    outcome
+        A `CreditOverTime`, or any sequence of one number per period of the spend.
+
+    Raises
+    ------
+    InputError
+        If the spend has no periods or a line without any, or periods do not match.
+    """
+    if not isinstance(spend, Spend):
+        raise InputError(f"spend is a {type(spend).__name__}. Hint: Spend.from_frame(...).")
+    if spend.starts is None or spend.period is None:
+        raise InputError(
+            "The spend has no periods, and a curve needs to see it vary. Hint: "
+            "Spend.from_frame(..., period=...)."
+        )
+    for line, total in zip(spend.lines, spend.amounts.sum(axis=0), strict=True):
+        if not total > 0:
+            raise InputError(f"{line!r} has no spend in any period. Hint: leave the line out.")
+    if not isinstance(outcome, CreditOverTime):
+        rows = np.arange(len(spend.starts))
+        if np.shape(outcome) != rows.shape:
+            raise InputError(
+                f"outcome has the shape {np.shape(outcome)}, the spend {len(rows):,} periods. "
+                "Hint: give one number per period, in the order of the spend."
+            )
+        return Panel(spend, rows, rows, 0)
+    return _matched(spend, outcome)
+
+
+def _matched(spend: Spend, outcome: CreditOverTime) -> Panel:
+    if (outcome.period, outcome.tz) != (spend.period, spend.tz):
+        raise InputError(
+            f"Spend is by {spend.period!r} in {spend.tz}, the outcome by {outcome.period!r} in "
+            f"{outcome.tz}. Hint: cut both alike."
+        )
+    _, rows, places = np.intersect1d(
+        np.asarray(spend.starts), np.asarray(outcome.starts), return_indices=True
+    )
+    if not len(rows):
+        raise InputError(
+            f"Spend has {len(spend.amounts):,} periods, the outcome {len(outcome.starts):,}, and "
+            "none in common. Hint: give both for the same time."
+        )
+    whole = outcome.complete[places]
+    return Panel(spend, rows[whole], places[whole], int((~whole).sum()))
+
+
+def family_of(name: str) -> Family:
+    """Return a form of curves by its name, or raise `InputError`."""
+    if name not in FAMILIES:
+        raise InputError(
+            f"family={name!r} is not one of {tuple(FAMILIES)}.{nearest(name, FAMILIES)}"
+        )
+    return FAMILIES[name]
+
+
+def require_options(of: str, n_draws: object) -> None:
+    """Raise `InputError` for options that fit no fit."""
+    if of not in ("conversions", "value"):
+        raise InputError(f"of={of!r} is not one of ('conversions', 'value').")
+    if isinstance(n_draws, bool) or not isinstance(n_draws, int | np.integer) or n_draws < 2:
+        raise InputError(f"n_draws={n_draws!r} is not a whole number of at least 2. Hint: 500.")
+
+
+def half_lives(
+    panel: Panel, carry_over: float | Mapping[str, float] | None
+) -> tuple[FloatArray, BoolArray]:
+    """Return v of each line, fixed or of the prior, and whether it is fixed."""
+    lines = panel.spend.lines
+    prior = float(np.log(HALF_LIFE_DAYS / PERIOD_DAYS[panel.period]))
+    given = carry_over if isinstance(carry_over, Mapping) else dict.fromkeys(lines, carry_over)
+    for line, share in given.items():
+        if line not in lines:
+            raise InputError(f"carry_over: there is no line {line!r}.{nearest(str(line), lines)}")
+        number = isinstance(share, int | float | np.number) and not isinstance(share, bool)
+        if share is not None and not (number and 0 <= share < 1):
+            raise InputError(
+                f"carry_over={share!r} of {line!r} is no share. Hint: a number from 0 to below 1, "
+                "what is left of an effect after one period; None estimates it."
+            )
+    fixed = np.array([given.get(line) is not None for line in lines])
+    shares = np.array([given.get(line) or 0.0 for line in lines], dtype=np.float64)
+    return np.where(fixed, half_life_of(shares), prior), fixed
+
+
+def require_periods(panel: Panel, parameters: int, what: str) -> None:
+    """Raise `InputError` unless there are more periods than parameters."""
+    n = len(panel.rows)
+    if n <= parameters:
+        raise InputError(
+            f"There are {n:,} periods for {parameters:,} parameters ({what}). Hint: at least "
+            f"{parameters + 1:,} periods are needed; shorter periods, fewer lines, or a given "
+            "carry_over help."
+        )
+
+
+def require_finite(outcome: FloatArray) -> None:
+    """Raise `InputError` if the outcome of a period is not finite."""
+    if not np.isfinite(outcome).all():
+        first = int(np.argmin(np.isfinite(outcome)))
+        raise InputError(f"outcome has {outcome[first]} in period {first}. Hint: finite numbers.")
+
+
+def never_varied(line: str, spend: float, why: str = "") -> InputError:
+    """Return the error of a line whose response the data cannot show."""
+    return InputError(
+        f"The spend of {line!r} never varied{why}: it is {spend:,.10g} per period throughout, and "
+        "what it brings cannot be told from the baseline. Hint: leave the line out, give a lift "
+        "of it, vary its spend on purpose, or use allocate_by_credit."
+    )
+
+
+def curve_of(
+    family: Family, beta: Any, u: Any, v: Any, mean: float, of: Outcome, factor: Any = 1.0
+) -> Curve:
+    """Return a curve, or one object for many, from what was fitted."""
+    return family.curve(np.multiply(beta, factor), u, carry_over_of(np.asarray(v)), mean, of)
+
+
+def informed(draws: FloatArray, family: Family) -> float:
+    """Return the share of the prior variance of the shape that is gone in draws of u."""
+    return max(0.0, 1.0 - float(np.var(draws)) / family.prior_sd**2)
