@@ -365,15 +365,15 @@ def test_presets_are_of_the_size_they_promise(name):
     world, truth = SPEND_WORLDS[name], simulated.truth
     assert simulated.truth.world is world
     weekly = truth.baseline + truth.incremental.sum(axis=1)
-    assert 200 < weekly.mean() < 400
+    assert 300 < weekly.mean() < 550
     assert 0.4 < truth.incremental.sum() / weekly.sum() < 0.6
     ratio = world.column("spend") / truth.half_saturation
-    assert np.count_nonzero((ratio > 0.3) & (ratio < 1.5)) >= 5
+    assert np.count_nonzero((ratio > 0.25) & (ratio < 1.5)) >= 5
     effects = dict(zip(world.names, truth.incremental.sum(axis=0), strict=True))
     assert effects["affiliate"] == 0
     if name == "spend follows demand":
         assert 0 < effects["brand_search"] < 0.02 * truth.incremental.sum()
-    assert len(simulated.journeys.codes) < 1e6
+    assert len(simulated.journeys.codes) < 3e6
 
 
 @pytest.fixture(scope="module")

@@ -8,19 +8,22 @@
 """
 
 from attribution.budget.allocation import allocate, allocate_by_credit
+from attribution.budget.breakdown import break_down
+from attribution.budget.carry_over import carried_over
 from attribution.budget.curves import (
     Curve,
     ExponentialCurve,
     HillCurve,
     HillEnvelope,
     PowerCurve,
-    carried_over,
 )
 from attribution.budget.descriptive import descriptive_curves
 from attribution.budget.fit import CurveFit
 from attribution.budget.incremental import incremental_curves
+from attribution.budget.lags import lags, payback
 from attribution.budget.over_time import CreditOverTime, attribute_by
 from attribution.budget.plan import Plan
+from attribution.budget.returns import returns
 from attribution.budget.robustness import Robustness, robustness
 from attribution.budget.spend import Spend
 from attribution.budget.what_if import what_if
@@ -39,9 +42,13 @@ __all__ = [
     "allocate",
     "allocate_by_credit",
     "attribute_by",
+    "break_down",
     "carried_over",
     "descriptive_curves",
     "incremental_curves",
+    "lags",
+    "payback",
+    "returns",
     "robustness",
     "what_if",
 ]

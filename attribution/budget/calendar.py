@@ -1,7 +1,8 @@
 """Periods of the calendar, cut in a time zone: days, weeks from Monday on, months, quarters, years.
 
 A period begins at local midnight (or at the first moment after it, where a clock change skips
-midnight) and lasts until the next one begins, so that a day may have 23 or 25 hours.
+midnight) and lasts until the next one begins, so that a day may have 23 or 25 hours. Where clocks
+show midnight twice, the first counts. A day that a zone skipped as a whole is no period.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 Period = Literal["D", "W", "MS", "QS", "YS"]
 NAMES = {"D": "day", "W": "week", "MS": "month", "QS": "quarter", "YS": "year"}
 _SPANS = {"D": "D", "W": "W-SUN", "MS": "M", "QS": "Q", "YS": "Y"}  # of pandas.Period
-_STARTS = {"D": "D", "W": "W-MON", "MS": "MS", "QS": "QS", "YS": "YS"}  # of pandas.date_range
 
 
 def edges(first: int, last: int, period: Period, tz: str) -> IntArray:
@@ -54,8 +54,9 @@ def edges(first: int, last: int, period: Period, tz: str) -> IntArray:
 
     require_period(period)
     ends = _moments(np.array([first, last]), tz).tz_localize(None).to_period(_SPANS[period])
-    begins = pd.date_range(ends[0].start_time, (ends[1] + 1).start_time, freq=_STARTS[period])
-    return from_local(begins.as_unit("us").asi8, tz)
+    begins = pd.period_range(ends[0], ends[1] + 2).start_time
+    found = np.unique(from_local(begins.as_unit("us").asi8, tz))
+    return found[: np.searchsorted(found, last, side="right") + 1]
 
 
 def place_in(starts: IntArray, times: IntArray) -> IntArray:
@@ -77,8 +78,15 @@ def from_local(times: IntArray, tz: str) -> IntArray:
 
     require_zone(tz)
     naive = pd.DatetimeIndex(np.asarray(times, dtype="datetime64[us]"))
-    first = np.ones(len(naive), dtype=bool)
-    local = naive.tz_localize(tz, ambiguous=first, nonexistent="shift_forward")
+
+    def moment(shown: pd.DatetimeIndex) -> pd.DatetimeIndex:
+        first = np.ones(len(shown), dtype=bool)
+        return shown.tz_localize(tz, ambiguous=first, nonexistent="shift_forward")
+
+    local, days = moment(naive), naive.normalize()
+    skipped = local.tz_localize(None).normalize() != days  # the whole day
+    if skipped.any():
+        local = local.where(~skipped, moment(days + pd.Timedelta(days=1)))
     return np.asarray(local.as_unit("us").asi8)
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from attribution.arrays import FloatArray
 from attribution.errors import InputError
 
-NOISE = 1e-9  # an amount this close to whole units, relative, is whole
+NOISE, MOST_NOISE = 1e-9, 1e-4  # so close to whole units, relative and at most, it is whole
 
 
 def whole_units(
@@ -65,9 +65,13 @@ def whole_units(
         given = given * (total / whole)
     counts = given / unit
     near = np.rint(counts)
-    counts = np.where(np.abs(counts - near) <= NOISE * np.maximum(1.0, np.abs(near)), near, counts)
-    down = np.floor(counts)
+    noise = np.minimum(NOISE * np.maximum(1.0, np.abs(near)), MOST_NOISE)
+    down = np.where(np.abs(counts - near) <= noise, near, np.floor(counts))
     left = round((whole if total is None else total) / unit) - round(math.fsum(down))
-    down[np.argsort(down - counts, kind="stable")[:left]] += 1.0
+    order = np.argsort(down - counts, kind="stable")
+    if left >= 0:
+        down[order[:left]] += 1.0
+    else:
+        down[order[left:]] -= 1.0
     per_one = round(1.0 / unit)
     return down / per_one if math.isclose(per_one * unit, 1.0, rel_tol=1e-12) else down * unit

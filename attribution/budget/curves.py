@@ -11,16 +11,15 @@ With x the spend per period, s the `scale`, k the `half_saturation` and h the `e
 All are concave, so that a split of a budget with equal marginal returns is the best one. The last
 three level off at s, and the exponential and Hill curves reach half of it at k.
 
-**Carry-over.** Advertising works on after it was paid. With `carry_over` r the spend that acts in
-period t is a_t = (1 - r) x_t + r a_(t-1): a mean of past spend whose weights fall by r per period.
-Spend that never changes acts as it is, so a curve reads the same at steady state whatever r is;
-r matters for `over_time`, and for fits.
+**Carry-over.** `carry_over` is the share of what acts that is left after a period, see
+`attribution.budget.carry_over`. Steady spend acts as it is, so a curve reads the same at steady
+state whatever it is; it matters for `over_time`, and for fits.
 
 A parameter is a number, or an array of shape (n,) that makes one object stand for n curves.
 
 Sources: Hill (1910), The possible effects of the aggregation of the molecules of haemoglobin;
-Broadbent (1979), One way TV advertisements work (carry-over); Jin, Wang, Sun, Chan and Koehler
-(2017), Bayesian methods for media mix modeling with carryover and shape effects.
+Jin, Wang, Sun, Chan and Koehler (2017), Bayesian methods for media mix modeling with carryover and
+shape effects.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ import numpy as np
 import numpy.typing as npt
 
 from attribution.arrays import FloatArray, Immutable
+from attribution.budget.carry_over import Parameter, carried_over, money
 from attribution.errors import InputError
 from attribution.models.base import Outcome
 
-Parameter = float | FloatArray
 LN2 = float(np.log(2.0))
 STEPS = 100  # of Newton's method, which needs about eight
 
@@ -111,7 +110,7 @@ class Curve(Immutable, ABC):
         InputError
             If spend is negative.
         """
-        return self._value(_spend(spend))[()]
+        return self._value(money(spend))[()]
 
     def marginal(self, spend: npt.ArrayLike) -> Any:
         """Return what one more unit of money brings, the slope; infinite at 0 where h < 1.
@@ -121,7 +120,7 @@ class Curve(Immutable, ABC):
         InputError
             If spend is negative.
         """
-        return self._marginal(_spend(spend))[()]
+        return self._marginal(money(spend))[()]
 
     def inverse_marginal(self, price: npt.ArrayLike) -> Any:
         """Return the spend at which the slope has fallen to a price.
@@ -272,20 +271,21 @@ class HillCurve(Curve):
         return " HillEnvelope takes more." if name == "exponent" else ""
 
     def _value(self, spend: FloatArray) -> FloatArray:
-        power = (spend / self.half_saturation) ** self.exponent
+        with np.errstate(over="ignore"):
+            power = (spend / self.half_saturation) ** self.exponent
         return np.asarray(self.scale * _share(power))
 
     def _marginal(self, spend: FloatArray) -> FloatArray:
         ratio = spend / self.half_saturation
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             power = ratio**self.exponent
             rise = ratio ** np.subtract(self.exponent, 1) * _share(1.0 / power) ** 2
-        slope = np.multiply(self.scale, self.exponent) / self.half_saturation * rise
+            slope = np.multiply(self.scale, self.exponent) / self.half_saturation * rise
         return np.where(np.equal(self.scale, 0.0), 0.0, slope)
 
     def _inverse(self, price: FloatArray) -> FloatArray:
         scale, k, h = np.broadcast_arrays(self.scale, self.half_saturation, self.exponent)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             level = np.log(price) + np.log(k) - np.log(scale) - np.log(h)
         level, k, h = np.broadcast_arrays(level, k, h)
         bent = np.isfinite(level) & (h != 1.0)
@@ -333,7 +333,8 @@ class HillEnvelope(HillCurve):
     @property
     def _slope(self) -> Any:
         """Slope of the straight part."""
-        return self.scale * (1.0 - 1.0 / np.asarray(self.exponent)) / self.tangent
+        h = np.asarray(self.exponent)
+        return self.scale * ((h - 1.0) / h) / self.tangent
 
     def _value(self, spend: FloatArray) -> FloatArray:
         return np.where(spend < self.tangent, self._slope * spend, super()._value(spend))
@@ -344,41 +345,6 @@ class HillEnvelope(HillCurve):
     def _inverse(self, price: FloatArray) -> FloatArray:
         beyond = np.maximum(super()._inverse(np.minimum(price, self._slope)), self.tangent)
         return np.where((price <= self._slope) & np.greater(self.scale, 0.0), beyond, 0.0)
-
-
-def carried_over(spend: npt.ArrayLike, carry_over: Parameter) -> FloatArray:
-    """Return the spend that acts in each period; see the module.
-
-    What was spent before the first period is not known: the first period's spend stands for it.
-
-    Parameters
-    ----------
-    spend
-        Shape (n_periods,) or (n_periods, n).
-    carry_over
-        A number, or shape (n,).
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the shape of spend.
-
-    Examples
-    --------
-    >>> carried_over([8.0, 0.0, 0.0], 0.5).tolist()
-    [8.0, 4.0, 2.0]
-    """
-    acting = _spend(spend).copy()
-    for period in range(1, len(acting)):
-        acting[period] += carry_over * (acting[period - 1] - acting[period])
-    return acting
-
-
-def _spend(spend: npt.ArrayLike) -> FloatArray:
-    amounts = np.asarray(spend, dtype=np.float64)
-    if (amounts < 0).any():
-        raise InputError(f"spend={amounts[amounts < 0].flat[0]} is negative.")
-    return amounts
 
 
 def _share(power: FloatArray) -> FloatArray:

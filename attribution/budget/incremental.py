@@ -118,7 +118,7 @@ def incremental_curves(
     Warns
     -----
     AttributionWarning
-        If two lines mostly moved together.
+        If two lines mostly moved together, or the curves bring more than came in.
 
     Examples
     --------
@@ -147,7 +147,9 @@ def incremental_curves(
     require_periods(panel, baseline.shape[1] + n_shapes, what)
     _require_movement(panel, plain, tested)
     data = Data(y, baseline, panel.relative, panel.rows, form, v, fixed, tests)
-    return _result(panel, data, estimate(data, int(n_draws), rng), family, of, harmonics)
+    fit = _result(panel, data, estimate(data, int(n_draws), rng), family, of, harmonics)
+    _warn_of_excess(fit, float(y.mean()))
+    return fit
 
 
 def _result(
@@ -187,6 +189,16 @@ def _result(
         },
         statement=_statement(data, harmonics),
     )
+
+
+def _warn_of_excess(fit: CurveFit, came_in: float) -> None:
+    brought = sum(float(fit[line].value(spend)) for line, spend in fit.today.items())
+    if brought > came_in:
+        warn(
+            f"At today's spend the curves bring {brought:,.4g} a period, but {came_in:,.4g} came "
+            "in: spend varied too little to tell advertising from what would have come anyway. "
+            "Hint: vary it on purpose, give lifts, or take fewer lines."
+        )
 
 
 def _statement(data: Data, harmonics: int) -> str:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attribution.arrays import FloatArray
-from attribution.budget.spend import JOINT, Spend
+from attribution.budget.spend import Spend
 from attribution.compare import choose
 from attribution.errors import InputError, warn
 from attribution.journeys import Journeys
@@ -177,7 +177,8 @@ def payback(
     worth = _worth(value_per_conversion)
     of: Outcome = "value" if value_per_conversion is None else "conversions"
     found = dict(_touches(journeys, model, of, attribution))
-    paid = _by_channel(spend, list(found))
+    by_channel = spend.by_channel(found)
+    paid = dict(zip(by_channel.lines, by_channel.totals.tolist(), strict=True))
     nothing = (np.zeros(0), np.zeros(0))
     rows = []
     for channel in sorted({*found, *paid}):
@@ -236,17 +237,6 @@ def _payback(ages: FloatArray, value: FloatArray, spend: float) -> list[float]:
     after = short[-1] + 1 if len(short) else 0
     days = float(distinct[after]) if after < len(distinct) else math.nan
     return [spend, whole, days, whole / spend]
-
-
-def _by_channel(spend: Spend, channels: list[str]) -> dict[str, float]:
-    """Add up spend by channel; names of channels may hold what joins channel and campaign."""
-    paid: dict[str, float] = {}
-    longest_first = sorted(channels, key=len, reverse=True)
-    for line, amount in zip(spend.lines, spend.totals.tolist(), strict=True):
-        within = (c for c in longest_first if line == c or line.startswith(c + JOINT))
-        channel = next(within, line.split(JOINT)[0])
-        paid[channel] = paid.get(channel, 0.0) + amount
-    return paid
 
 
 def _worth(value_per_conversion: float | None) -> float:

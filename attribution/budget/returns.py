@@ -14,10 +14,8 @@ On a concave curve that starts at 0 the next conversion never costs less than th
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,7 +24,7 @@ from attribution.budget.calendar import edges, timestamps
 from attribution.budget.curves import Curve
 from attribution.budget.equal_returns import require_plain
 from attribution.budget.fit import CurveFit
-from attribution.budget.spend import JOINT, Spend
+from attribution.budget.spend import Spend
 from attribution.durations import MICROSECONDS_PER_DAY
 from attribution.errors import InputError, warn
 from attribution.results import Attribution, share
@@ -44,8 +42,8 @@ def returns(
 ) -> pd.DataFrame:
     """Join spend to credit per channel: costs and returns, on average and at the margin.
 
-    Spend and credit must be of the same stretch of time. A line "channel / campaign" counts to
-    its channel where the attribution has that channel and not the line itself.
+    Spend and credit must be of the same stretch of time. Campaigns are added up to channels, see
+    `Spend.by_channel`; a line that is a channel of the attribution stays as it is.
 
     Parameters
     ----------
@@ -105,7 +103,7 @@ def returns(
         raise InputError(f"spend is a {type(spend).__name__}. Hint: Spend.from_frame(table).")
     _require_currency(spend.currency, currency)
     _warn_of_other_time(attribution, spend)
-    spend = _by_channel(spend, attribution.channels)
+    spend = spend.by_channel(attribution.channels)
     channels = sorted({*attribution.channels, *spend.lines})
     paid = _placed(spend.lines, spend.totals, channels)
     credit = {
@@ -126,13 +124,14 @@ def returns(
 def cost_per(spend: FloatArray, credit: FloatArray) -> FloatArray:
     """Return spend per credit: infinite where money brought none, NaN where there is neither."""
     costs = np.where(spend > 0, np.inf, np.nan)
-    costs = np.divide(spend, credit, out=costs, where=credit > 0)
-    return np.where(np.isnan(credit), np.nan, costs)
+    costs[np.isnan(credit)] = np.nan
+    with np.errstate(over="ignore"):
+        return np.asarray(np.divide(spend, credit, out=costs, where=credit > 0))
 
 
 def return_on(spend: FloatArray, value: FloatArray) -> FloatArray:
     """Return value per unit of spend; NaN where nothing was spent."""
-    return np.divide(value, spend, out=np.full(len(spend), np.nan), where=spend > 0)
+    return np.asarray(np.divide(value, spend, out=np.full(len(spend), np.nan), where=spend > 0))
 
 
 def _averages(paid: FloatArray, credit: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
@@ -217,27 +216,8 @@ def _total(attribution: Attribution, spend: Spend) -> dict[str, float]:
 
 def _placed(names: tuple[str, ...], column: FloatArray, channels: list[str]) -> FloatArray:
     """Put a column by name in the places of channels; 0 for those without."""
-    placed = np.zeros(len(channels))
-    placed[np.searchsorted(channels, names)] = column
-    return placed
-
-
-def _by_channel(spend: Spend, channels: tuple[str, ...]) -> Spend:
-    """Add up lines that are campaigns of one of the channels."""
-    owner = [_channel_of(line, channels) for line in spend.lines]
-    names = tuple(sorted(set(owner)))
-    of = np.array([[name == each for name in names] for each in owner], dtype=np.float64)
-    return replace(spend, lines=names, amounts=spend.amounts @ of)
-
-
-def _channel_of(line: str, channels: tuple[str, ...]) -> str:
-    """Return the channel that a line is, or is a campaign of; else the line itself."""
-    name = line
-    while name not in channels:
-        name, joint, _ = name.rpartition(JOINT)
-        if not joint:
-            return line
-    return name
+    amounts = dict(zip(names, column.tolist(), strict=True))
+    return np.array([amounts.get(channel, 0.0) for channel in channels])
 
 
 def _require_currency(spend: str | None, value: str | None) -> None:
@@ -271,6 +251,5 @@ def _span(ends: tuple[int | None, int | None], tz: str) -> str:
     return f"{begin} to {'the last' if last is None else _day(last - 1, tz)}"
 
 
-def _day(moment: int, tz: str) -> Any:
-    day: datetime.datetime = timestamps(np.array([moment]), tz)[0]
-    return day.date()
+def _day(moment: int, tz: str) -> str:
+    return f"{timestamps(np.array([moment]), tz)[0]:%Y-%m-%d}"

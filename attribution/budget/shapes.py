@@ -13,14 +13,8 @@ with beta what one more unit of z brings at z = 1, so that g'(1) = 1, and g one 
 k is the half-saturation in multiples of mean spend. Written this way beta, the return at today's
 spend, hardly depends on u, which spend that moves around its mean cannot tell well.
 
-**Carry-over.** A share r = 2^(-1 / e^v) of what acts is left after a period, so that e^v is the
-half-life in periods. Money is paid and conversions are counted all through a period: with the
-stock S_t = (1 - r) z_t + r S_(t-1) at its end, what acts within it is the mean over the period,
-
-    a_t = (1 - late) z_t + late S_(t-1),    late = (1 - r) / log(1 / r).
-
-Even where little is left after a period, what was paid on its last days works in the next one.
-Steady spend acts as it is. What came before the first period is not known: its spend stands in.
+**Carry-over** is that of `attribution.budget.carry_over`: a share r = 2^(-1 / e^v) of what acts is
+left after a period, so that e^v is the half-life in periods.
 
 **Priors** are weak and normal, on u and v; beta, 0 or more, has none.
 
@@ -45,6 +39,7 @@ from typing import Literal
 import numpy as np
 
 from attribution.arrays import FloatArray
+from attribution.budget.carry_over import carried_over, late_share
 from attribution.budget.curves import LN2, Curve, ExponentialCurve, HillCurve, PowerCurve
 from attribution.models.base import Outcome
 
@@ -86,18 +81,14 @@ def acting(spend: FloatArray, v: FloatArray) -> FloatArray:
     v
         Shape (n_sets, n_lines); logarithms of the half-life in periods, -inf for none.
     """
-    kept, late = _kept_and_late(v)
-    stock = np.empty((len(spend), *v.shape))
-    stock[0] = spend[0]
-    for t in range(1, len(spend)):
-        stock[t] = spend[t] + kept * (stock[t - 1] - spend[t])
-    stock[1:] = spend[1:, None, :] + late * (stock[:-1] - spend[1:, None, :])
-    return np.moveaxis(stock, 0, 1)
+    paid = np.broadcast_to(spend[:, None], (len(spend), *v.shape))
+    return np.moveaxis(carried_over(paid, carry_over_of(v)), 0, 1)
 
 
 def acting_slope(spend: FloatArray, v: FloatArray) -> FloatArray:
     """Return the derivative of `acting` by v, shape (n_periods, n_lines), v of (n_lines,)."""
-    kept, late = _kept_and_late(v)
+    kept = carry_over_of(v)
+    late = late_share(kept)
     with np.errstate(over="ignore", invalid="ignore"):
         rate = LN2 * np.exp(-v)
         kept_slope = np.where(kept > 0, kept * rate, 0.0)
@@ -114,19 +105,14 @@ def acting_slope(spend: FloatArray, v: FloatArray) -> FloatArray:
 
 def carry_over_of(v: FloatArray) -> FloatArray:
     """Return the share r that is left after a period."""
-    return _kept_and_late(v)[0]
+    with np.errstate(over="ignore"):
+        return np.asarray(np.exp(-LN2 * np.exp(-v)))
 
 
 def half_life_of(carry_over: FloatArray) -> FloatArray:
     """Return v of a share r, -inf for 0."""
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(LN2) - np.log(-np.log(carry_over)))
-
-
-def _kept_and_late(v: FloatArray) -> tuple[FloatArray, FloatArray]:
-    with np.errstate(over="ignore"):
-        rate = LN2 * np.exp(-v)
-    return np.exp(-rate), -np.expm1(-rate) / rate
 
 
 def _power(a: FloatArray, u: FloatArray) -> Basis:

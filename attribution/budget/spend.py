@@ -365,10 +365,10 @@ def _require_all(
     if not gaps.any():
         return
     worst = int(gaps.sum(axis=0).argmax())
-    others = int(gaps.any(axis=0).sum()) - 1
-    more = f", and {others:,} more lines have gaps" if others else ""
+    number, n_lines = int(gaps[:, worst].sum()), int(gaps.any(axis=0).sum())
     raise InputError(
-        f"{lines[worst]!r} has no row for {gaps[:, worst].sum():,} {what}s after its first one, "
-        f"the first from {starts[gaps[:, worst]][0]:%Y-%m-%d}{more}. Hint: give a row with 0 where "
-        f"nothing was spent, missing='zero', or freq= where these are no {what}s."
+        f"{lines[worst]!r} has no row for {number:,} {what}{'s' if number > 1 else ''} after its "
+        f"first one, the first from {starts[gaps[:, worst]][0]:%Y-%m-%d}; {n_lines:,} of "
+        f"{len(lines):,} lines have gaps. Hint: give a row with 0 where nothing was spent, "
+        f"missing='zero', or freq= where these are no {what}s."
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attribution import datasets
 from attribution.budget import (
     Plan,
+    Robustness,
     Spend,
     allocate,
     allocate_by_credit,
@@ -178,17 +180,31 @@ def _plan(
     how: dict[str, Any] = {"of": of}
     if "family" in given:
         how["family"] = given["family"]
-    by_touch = given["curves"] == "descriptive"
-    credit = attribute_by(
-        journeys,
-        model,
-        period=spend.period,
-        by="touch" if by_touch else "conversion",
-        tz=spend.tz,
-    )
-    fit = (descriptive_curves if by_touch else incremental_curves)(credit, spend, **how)
+    assert spend.period is not None
+    by_period = partial(attribute_by, journeys, period=spend.period, tz=spend.tz)
+    if given["curves"] == "descriptive":
+        fit = descriptive_curves(by_period(model, by="touch"), spend, **how)
+    else:
+        fit = incremental_curves(by_period("last_click", by="conversion"), spend, **how)
     plan = allocate(fit, budget, objective=of, **limits)
-    return plan, robustness(plan, fit).summary().to_string(float_format="{:,.2f}".format)
+    return plan, _sureness(robustness(plan, fit))
+
+
+def _sureness(found: Robustness) -> str:
+    """Say in a sentence whether the plan is likely to be better than today."""
+    rows = found.summary().to_dict("index")
+    gain, alike = rows["gain"], rows["robust_share"]["mean"]
+    text = (
+        f"gain of the plan over today: {gain['mean']:,.1f} per period, 90 % interval "
+        f"{gain['low']:,.1f} to {gain['high']:,.1f}; {alike:.0%} of the money would be spent alike "
+        "under other estimates of the same curves"
+    )
+    if gain["low"] > 0:
+        return text
+    return (
+        f"{text}. It may be no better than today: these data do not tell the channels apart well "
+        "enough. Hint: vary spend on purpose, test channels, move in small steps (--max-change)."
+    )
 
 
 def _of_all_periods(plan: Plan, n_periods: int) -> pd.DataFrame:
@@ -208,7 +224,7 @@ def _text(
     """Return a readable table with its total, and what it stands on."""
     shown = frame.copy()
     amounts = ["today", "spend", "change", "outcome_today", "outcome"]
-    shown.loc["total", amounts] = frame[amounts].sum()
+    shown.loc["total", amounts] = frame[amounts].sum().round(2) + 0.0
     shown["held_by"] = shown["held_by"].fillna("")
     lines = [
         f"{plan.objective} of {plan.budget * n_periods:,.2f} over {n_periods} periods, "
@@ -219,5 +235,5 @@ def _text(
         plan.basis,
     ]
     if sureness:
-        lines += ["", "how sure, per period:", sureness]
+        lines += ["", sureness]
     return "\n".join([*lines, "", f"saved to {given['output']}"])

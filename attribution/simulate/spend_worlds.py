@@ -1,7 +1,11 @@
 """Worlds in which channels cost money, and presets; `attribution.simulate.spending` has the model.
 
-- "random spend": every week's spend is chance and exposure is random, so that the weeks are an
-  experiment: a regression of conversions on spend is not confounded ("affiliate" does nothing).
+Both are shops of 3,000 regular buyers with about 400 conversions a week, half of them by
+advertising, who see many faint ads: under 3 million touches in two years.
+
+- "random spend": every week's spend is chance, varied widely on purpose, and exposure is random.
+  So the weeks are an experiment: a regression of conversions on spend is not confounded
+  ("affiliate" does nothing).
 - "spend follows demand": more is spent when people want to buy anyway. "brand_search" does so in
   more than proportion to demand, and reaches those who are about to buy, yet has hardly any
   effect: both its share of journeys and its correlation with conversions speak for it
@@ -28,6 +32,7 @@ from attribution.simulate.world import Channel, World, require_number, require_w
 DAYS = 7  # of a week
 PAST_WEEKS = 8  # lived before the log begins
 DAYS_PER_YEAR = 365.25
+_WIDE: dict[str, Any] = {"variation": 1.0, "weight": 0.3}  # spend varied on purpose; faint touches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +128,7 @@ class SpendWorld(Immutable):
     channels: tuple[SpendChannel, ...]
     base_rate: float
     n_weeks: int = 104
-    n_people: int = 6000
+    n_people: int = 3000
     intent_spread: float = 0.7
     season: float = 0.15
     trend: float = 0.05
@@ -194,51 +199,45 @@ def _sorted_channels(channels: Any) -> tuple[SpendChannel, ...]:
 
 RANDOM_SPEND = SpendWorld(
     channels=(
-        SpendChannel(name="affiliate", cost=1.0, spend=900.0, effect=0.0, half_life=4.0),
-        SpendChannel(name="display", cost=0.5, spend=600.0, effect=0.7, half_life=4.0, weight=2.0),
-        SpendChannel(name="podcast", cost=3.0, spend=1500.0, effect=0.8, half_life=8.0, weight=3.0),
-        SpendChannel(name="search", cost=1.0, spend=2400.0, effect=0.9, half_life=2.0, weight=6.0),
-        SpendChannel(name="social", cost=0.7, spend=1400.0, effect=0.8, half_life=5.0, weight=3.0),
-        SpendChannel(name="video", cost=1.2, spend=1800.0, effect=0.6, half_life=6.0, weight=3.0),
+        SpendChannel(name="affiliate", cost=0.7, spend=900.0, effect=0.0, half_life=4.0, **_WIDE),
+        SpendChannel(name="display", cost=0.22, spend=600.0, effect=0.7, half_life=4.0, **_WIDE),
+        SpendChannel(name="podcast", cost=1.0, spend=1500.0, effect=0.8, half_life=8.0, **_WIDE),
+        SpendChannel(name="search", cost=0.26, spend=2400.0, effect=0.9, half_life=2.0, **_WIDE),
+        SpendChannel(name="social", cost=0.24, spend=1400.0, effect=0.8, half_life=5.0, **_WIDE),
+        SpendChannel(name="video", cost=0.4, spend=1800.0, effect=0.6, half_life=6.0, **_WIDE),
     ),
-    base_rate=0.0036,
+    base_rate=0.009,
+    demand_sd=0.04,
 )
 
 SPEND_FOLLOWS_DEMAND = SpendWorld(
     channels=(
-        SpendChannel(name="affiliate", cost=1.0, spend=900.0, effect=0.0, half_life=4.0),
+        SpendChannel(name="affiliate", cost=0.7, spend=900.0, effect=0.0, half_life=4.0, **_WIDE),
         SpendChannel(
             name="brand_search",
-            cost=0.9,
+            cost=0.33,
             spend=1300.0,
             effect=0.05,
             variation=0.15,
             follows_demand=2.0,
             half_life=2.0,
             targeting=1.0,
-            weight=3.0,
+            weight=0.3,
         ),
-        SpendChannel(name="podcast", cost=3.0, spend=1500.0, effect=0.9, half_life=8.0, weight=3.0),
+        SpendChannel(name="podcast", cost=1.0, spend=1500.0, effect=0.9, half_life=8.0, **_WIDE),
         SpendChannel(
             name="search",
-            cost=1.0,
+            cost=0.26,
             spend=2400.0,
             effect=1.0,
             follows_demand=0.5,
             half_life=2.0,
-            weight=6.0,
+            **_WIDE,
         ),
-        SpendChannel(
-            name="social",
-            cost=0.7,
-            spend=1400.0,
-            effect=0.9,
-            half_life=5.0,
-            weight=3.0,
-        ),
-        SpendChannel(name="video", cost=1.2, spend=1800.0, effect=0.7, half_life=6.0, weight=3.0),
+        SpendChannel(name="social", cost=0.24, spend=1400.0, effect=0.9, half_life=5.0, **_WIDE),
+        SpendChannel(name="video", cost=0.4, spend=1800.0, effect=0.7, half_life=6.0, **_WIDE),
     ),
-    base_rate=0.0036,
+    base_rate=0.009,
     demand_sd=0.15,
 )
 

@@ -104,8 +104,8 @@ def test_scenarios_that_do_not_fit(scenarios, message):
 
 
 def test_journeys_that_do_not_fit():
+    without = Journeys.from_paths(TABLE.drop(columns="value"), nulls="nulls")
     with pytest.raises(InputError, match="have no value, the curves do"):
-        without = Journeys.from_paths(TABLE.drop(columns="value"), nulls="nulls")
         what_if(None, without, fit("value"))
     with pytest.raises(InputError, match="Got a list, not Journeys"):
         what_if(None, [JOURNEYS], fit())
