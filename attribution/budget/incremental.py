@@ -60,6 +60,7 @@ from attribution.models.sampling import generator_of
 DAYS_PER_YEAR = 365.25
 ONE_LINE = 0.999  # correlation from which two lines are one
 HARD_TO_TELL = 0.9
+UNLIKELY = 0.05
 
 
 def incremental_curves(
@@ -192,12 +193,14 @@ def _result(
 
 
 def _warn_of_excess(fit: CurveFit, came_in: float) -> None:
-    brought = sum(float(fit[line].value(spend)) for line, spend in fit.today.items())
-    if brought > came_in:
+    """Warn if nearly all draws bring more at today's spend than there was."""
+    brought = sum(curve.value(fit.today[line]) for line, curve in fit.draws.items())
+    least = float(np.quantile(brought, UNLIKELY))
+    if least > came_in:
         warn(
-            f"At today's spend the curves bring {brought:,.4g} a period, but {came_in:,.4g} came "
-            "in: spend varied too little to tell advertising from what would have come anyway. "
-            "Hint: vary it on purpose, give lifts, or take fewer lines."
+            f"At today's spend the curves bring {least:,.4g} a period or more, but {came_in:,.4g} "
+            "came in: spend varied too little to tell advertising from what would have come "
+            "anyway. Hint: vary it on purpose, give lifts, or take fewer lines."
         )
 
 

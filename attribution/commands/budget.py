@@ -114,8 +114,8 @@ def run(options: argparse.Namespace) -> str:
     with source as journeys:
         plan, sureness = _plan(journeys, spend, total / n_periods, given, limits)
     frame = _of_all_periods(plan, n_periods)
-    with written_whole(given["output"]) as partial:
-        frame.to_csv(partial)
+    with written_whole(given["output"]) as file:
+        frame.assign(curves=given["curves"]).to_csv(file)
     return _text(plan, frame, sureness, n_periods, given)
 
 
@@ -223,6 +223,8 @@ def _text(
 ) -> str:
     """Return a readable table with its total, and what it stands on."""
     shown = frame.copy()
+    if "beyond_data" in shown:
+        shown["beyond_data"] = shown["beyond_data"].map({True: "yes", False: ""})
     amounts = ["today", "spend", "change", "outcome_today", "outcome"]
     shown.loc["total", amounts] = frame[amounts].sum().round(2) + 0.0
     shown["held_by"] = shown["held_by"].fillna("")

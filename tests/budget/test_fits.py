@@ -376,6 +376,14 @@ def test_too_few_periods_says_how_many_are_needed() -> None:
         descriptive_curves(credit_of(amounts[:3]), spend_of(amounts[:3]))
 
 
+def test_curves_that_bring_more_than_came_in_are_named() -> None:
+    # a slope that holds around the mean, with nothing left of the outcome where spend is low
+    amounts = np.random.default_rng(5).uniform(900.0, 1100.0, (80, 1))
+    sold = 10.0 + 0.09 * (amounts[:, 0] - 1000.0)
+    with pytest.warns(AttributionWarning, match=r"bring .* a period or more, but 10\.\d+ came in"):
+        incremental_curves(sold - sold.mean() + 10.2, spend_of(amounts, ("tv",)), carry_over=0.0)
+
+
 def test_outcomes_that_do_not_fit() -> None:
     amounts = random_spend()
     spend, sold = spend_of(amounts), sold_of(amounts)
