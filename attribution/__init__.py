@@ -3,7 +3,7 @@
 Events or paths become `Journeys`; a model attributes them; `compare` puts models side by side.
 """
 
-from attribution import datasets, simulate
+from attribution import budget, datasets, simulate
 from attribution.calibration import Lift, calibrate
 from attribution.compare import compare
 from attribution.errors import (
@@ -81,6 +81,7 @@ __all__ = [
     "Touchpoint",
     "TransitionCounts",
     "agreement",
+    "budget",
     "calibrate",
     "coalition_worths",
     "compare",
