@@ -12,6 +12,7 @@ As good as the curves are: descriptive ones share in the weakness of credit, see
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,18 +62,23 @@ def what_if(
     -------
     pandas.DataFrame
         Index scenario. spend_change; markov_change, the change in the outcome by the chain, NaN
-        where a factor is above 1; curves_change with _low and _high, NaN where a scaled channel has
-        no curve. All are sums over the `n_periods`. `.attrs` has outcome (of the journeys with
-        touches), of, n_periods, kind and statement of the curves.
+        where a factor is above 1 or a scaled channel has no touches; curves_change with _low and
+        _high, NaN where a scaled channel has no curve. All are sums over the `n_periods`. `.attrs`
+        has outcome (of the journeys with touches), of, n_periods, kind and statement of the curves.
 
     Raises
     ------
     InputError
-        If a channel is unknown, a factor negative, or the journeys lack the outcome.
+        If a channel is unknown, a factor negative, an option does not fit, or the journeys lack
+        the outcome.
     """
     import pandas as pd
 
     require_confidence(confidence)
+    if not isinstance(curves, CurveFit):
+        raise InputError(
+            f"curves is a {type(curves).__name__}, not a CurveFit. Hint: incremental_curves(...)."
+        )
     counts = Markov().summarize(journeys) if isinstance(journeys, Journeys) else journeys
     if not isinstance(counts, TransitionCounts):
         raise InputError(
@@ -81,10 +87,14 @@ def what_if(
         )
     known = sorted({*counts.channels, *curves})
     chosen = {name: {name: 0.0} for name in known} if scenarios is None else scenarios
+    if not isinstance(chosen, Mapping):
+        raise InputError(f"scenarios={scenarios!r}. Hint: {{'no tv': {{'tv': 0.0}}}}, or None.")
     for name, factors in chosen.items():
         _check(name, factors, known)
     total = _total(counts, curves.of)
     length = _periods(curves) if n_periods is None else n_periods
+    if not _is_number(length) or not length > 0:
+        raise InputError(f"n_periods={length!r} is not a number above 0.")
     rows = {
         name: {
             "spend_change": length * sum((f - 1) * curves.today.get(c, 0) for c, f in each.items()),
@@ -116,12 +126,15 @@ def _check(scenario: str, factors: Any, known: list[str]) -> None:
                 f"Scenario {scenario!r}: there is no channel {channel!r}."
                 f"{nearest(str(channel), known)} Hint: there are {', '.join(map(repr, known))}."
             )
-        is_number = isinstance(factor, int | float) and not isinstance(factor, bool)
-        if not is_number or not 0 <= factor < np.inf:
+        if not _is_number(factor) or factor < 0:
             raise InputError(
                 f"Scenario {scenario!r} has the factor {factor!r} on {channel!r}. Hint: 0 switches "
                 "it off, 1 leaves it as it is, 2 doubles it."
             )
+
+
+def _is_number(x: object) -> bool:
+    return isinstance(x, Real) and not isinstance(x, bool) and bool(np.isfinite(float(x)))
 
 
 def _total(counts: TransitionCounts, of: str) -> float:
@@ -137,8 +150,9 @@ def _periods(curves: CurveFit) -> float:
 
 
 def _by_chain(counts: TransitionCounts, factors: Mapping[str, float], of: str) -> float:
-    """Return the change as a share of the outcome."""
-    if any(factor > 1 for factor in factors.values()):
+    """Return the change as a share of the outcome; NaN where the chain cannot know."""
+    scaled = {channel: factor for channel, factor in factors.items() if factor != 1}
+    if any(f > 1 or c not in counts.channels for c, f in scaled.items()):
         return np.nan
     kept = np.array([factors.get(channel, 1.0) for channel in counts.channels])
     return -float(thinning_losses(counts, kept)[0 if of == "conversions" else 1])

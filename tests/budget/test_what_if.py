@@ -103,6 +103,29 @@ def test_scenarios_that_do_not_fit(scenarios, message):
         what_if(scenarios, JOURNEYS, fit())
 
 
+def test_a_line_without_touches_is_beyond_the_chain():
+    renamed = Journeys.from_paths(TABLE.assign(path=TABLE["path"].str.upper()), nulls="nulls")
+    frame = what_if(None, renamed, fit())
+    assert np.isnan(frame.loc[["search", "tv"], "markov_change"]).all()
+    assert frame.loc[["SEARCH", "TV"], "markov_change"].lt(0).all()
+    assert np.isnan(frame.loc[["SEARCH", "TV"], "curves_change"]).all()
+
+
+@pytest.mark.parametrize("n_periods", [0, -5, np.nan, "52"])
+def test_periods_that_are_none(n_periods):
+    with pytest.raises(InputError, match="n_periods="):
+        what_if(None, JOURNEYS, fit(), n_periods=n_periods)
+
+
+def test_options_of_other_kinds():
+    with pytest.raises(InputError, match="curves is a dict, not a CurveFit"):
+        what_if(None, JOURNEYS, dict(fit()))
+    with pytest.raises(InputError, match="scenarios="):
+        what_if(["tv"], JOURNEYS, fit())
+    by_numpy = what_if({"off": {"tv": np.int64(0)}}, JOURNEYS, fit())
+    assert by_numpy.equals(what_if({"off": {"tv": 0.0}}, JOURNEYS, fit()))
+
+
 def test_journeys_that_do_not_fit():
     without = Journeys.from_paths(TABLE.drop(columns="value"), nulls="nulls")
     with pytest.raises(InputError, match="have no value, the curves do"):
