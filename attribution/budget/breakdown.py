@@ -43,7 +43,7 @@ import numpy as np
 from attribution.arrays import Coded, FloatArray, IntArray
 from attribution.budget.cents import whole_units
 from attribution.budget.plan import Plan
-from attribution.budget.spend import (
+from attribution.budget.touches import (
     JOINT,
     first_of_events,
     joined,

@@ -70,7 +70,8 @@ class CreditOverTime(Immutable):
     totals, total_values
         Shape (n_periods,); all that came in, by conversion date whatever `by` is.
     complete
-        Shape (n_periods,); False where the log begins or ends more than a day inside the period.
+        Shape (n_periods,); False where the log begins or ends inside the period, by more than a day
+        (a seventh of a day, where periods are days).
     """
 
     model: str
@@ -315,11 +316,12 @@ class _Sums:
         if spec is not None:
             first = max(first, first if spec.report_from is None else spec.report_from)
             last = max(last, last if spec.observed_until is None else spec.observed_until)
+            if spec.closed_only and spec.longest_lookback is not None:
+                last -= spec.longest_lookback  # later journeys are there only in part
             last = min(last, last if spec.report_until is None else spec.report_until)
         ends = edges(int(self.starts[0]), int(self.starts[-1]), self.period, self.tz)[1:]
-        return np.asarray(
-            (first <= self.starts + MICROSECONDS_PER_DAY) & (last >= ends - MICROSECONDS_PER_DAY)
-        )
+        slack = np.minimum(MICROSECONDS_PER_DAY, (ends - self.starts) // 7)
+        return np.asarray((first <= self.starts + slack) & (last >= ends - slack))
 
 
 def _sums(

@@ -15,6 +15,7 @@ On a concave curve that starts at 0 the next conversion never costs less than th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ from attribution.budget.equal_returns import require_plain
 from attribution.budget.fit import CurveFit
 from attribution.budget.spend import Spend
 from attribution.durations import MICROSECONDS_PER_DAY
-from attribution.errors import InputError, warn
+from attribution.errors import InputError, nearest, warn
 from attribution.results import Attribution, share
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def returns(
 ) -> pd.DataFrame:
     """Join spend to credit per channel: costs and returns, on average and at the margin.
 
-    Spend and credit must be of the same stretch of time. Campaigns are added up to channels, see
-    `Spend.by_channel`; a line that is a channel of the attribution stays as it is.
+    Spend and credit must be of the same stretch of time. Campaigns are added up to channels, but a
+    line that is itself a channel of the attribution stays as it is.
 
     Parameters
     ----------
@@ -103,7 +104,9 @@ def returns(
         raise InputError(f"spend is a {type(spend).__name__}. Hint: Spend.from_frame(table).")
     _require_currency(spend.currency, currency)
     _warn_of_other_time(attribution, spend)
-    spend = spend.by_channel(attribution.channels)
+    known = set(attribution.channels)
+    of = [a if a in known else b for a, b in zip(spend.lines, spend.channels, strict=True)]
+    spend = replace(spend, channels=tuple(of)).by_channel()
     channels = sorted({*attribution.channels, *spend.lines})
     paid = _placed(spend.lines, spend.totals, channels)
     credit = {
@@ -173,6 +176,12 @@ def _marginals(
             f"The curves are per period {curves.period!r}, spend is per {spend.period!r}. Hint: "
             "give the spend that the curves were fitted to."
         )
+    for name in curves:
+        if name not in channels:
+            raise InputError(
+                f"The curve of {name!r} is of no channel of spend or credit."
+                f"{nearest(str(name), channels)} Hint: curves of campaigns do not join channels."
+            )
     slopes = {of: np.full(len(channels), np.nan) for of in ("conversions", "value")}
     for place, channel in enumerate(channels):
         if channel in curves:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -20,6 +20,14 @@ from attribution.budget.calendar import (
     require_zone,
     timestamps,
 )
+from attribution.budget.touches import (
+    JOINT,
+    first_of_events,
+    joined,
+    require_money,
+    touch_attribute,
+    touch_costs,
+)
 from attribution.errors import ColumnNotFoundError, InputError, nearest, require_rows
 from attribution.ingest.columns import (
     as_table,
@@ -36,8 +44,6 @@ from attribution.segments import group, sum_by
 if TYPE_CHECKING:
     import pandas as pd
 
-JOINT = " / "  # between channel and campaign in the name of a line
-
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Spend(Immutable):
@@ -47,6 +53,8 @@ class Spend(Immutable):
     ----------
     lines
         The n_lines names, sorted: channels, or "channel / campaign".
+    channels
+        The channel of each line; the lines themselves where left out.
     amounts
         Shape (n_periods, n_lines); 0 or more.
     starts
@@ -66,6 +74,18 @@ class Spend(Immutable):
     period: Period | None = None
     tz: str = "UTC"
     currency: str | None = None
+    channels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", tuple(self.channels or self.lines))
+        if len(self.channels) != len(self.lines) or np.shape(self.amounts)[1:] != (
+            len(self.lines),
+        ):
+            raise InputError(
+                f"{len(self.lines)} lines, {len(self.channels)} channels and amounts of shape "
+                f"{np.shape(self.amounts)} do not fit together."
+            )
+        super().__post_init__()
 
     def __repr__(self) -> str:
         money = f"{self.total:,.10g} {self.currency or ''}".strip()
@@ -84,24 +104,29 @@ class Spend(Immutable):
 
     @property
     def today(self) -> dict[str, float]:
-        """Mean money per period of each line."""
-        return dict(zip(self.lines, self.amounts.mean(axis=0).tolist(), strict=True))
+        """Mean money per period of each line, over all periods; see `latest`."""
+        return self.latest(len(self.amounts))
 
-    def by_channel(self, channels: Collection[str] = ()) -> Self:
-        """Return the spend of channels, campaigns added up.
+    def latest(self, n_periods: int) -> dict[str, float]:
+        """Return the mean money per period of each line over the last periods.
 
-        Parameters
-        ----------
-        channels
-            Known names. A line belongs to the longest of them that it is or begins with, else to
-            what stands before its first " / "; so that names which hold " / " are found.
+        Raises
+        ------
+        InputError
+            If there are not so many.
         """
-        longest_first = sorted(channels, key=len, reverse=True)
-        of = [_channel_of(line, longest_first) for line in self.lines]
-        names = tuple(sorted(set(of)))
-        sums = [self.amounts[:, [each == name for each in of]].sum(axis=1) for name in names]
+        if not 1 <= n_periods <= len(self.amounts):
+            raise InputError(f"n_periods={n_periods!r} is not from 1 to {len(self.amounts)}.")
+        means = self.amounts[-n_periods:].mean(axis=0).tolist()
+        return dict(zip(self.lines, means, strict=True))
+
+    def by_channel(self) -> Self:
+        """Return the spend of channels, campaigns added up."""
+        names = tuple(sorted(set(self.channels)))
+        of = np.array(self.channels)
+        sums = [self.amounts[:, of == name].sum(axis=1) for name in names]
         amounts = np.array(sums).reshape(len(names), len(self.amounts)).T
-        return replace(self, lines=names, amounts=amounts)
+        return replace(self, lines=names, channels=names, amounts=amounts)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per period and line: period (where known), line and spend."""
@@ -174,13 +199,15 @@ class Spend(Immutable):
         coded = currency is not None and _is_column(currency, table_columns(frame))
         asked = [channel, spend, period, campaign, currency if coded else None]
         columns = as_table(frame, [name for name in asked if name is not None], "spend")
-        lines = _lines(columns, [name for name in (channel, campaign) if name is not None])
+        lines, of = _lines(columns, [name for name in (channel, campaign) if name is not None])
         amounts = counts(columns[spend], spend)
-        _require_money(amounts, f"column {spend!r}", "row")
+        require_money(amounts, f"column {spend!r}", "row")
         code = _one_currency(text_codes(columns[currency])) if coded else currency
         if period is None:
+            if freq is not None:
+                raise InputError(f"freq={freq!r} is of a period column. Hint: period=.")
             sums = sum_by(lines.codes, amounts, len(lines.labels))[None]
-            return cls(lines=lines.labels, amounts=sums, currency=code, tz=tz)
+            return cls(lines=lines.labels, channels=of, amounts=sums, currency=code, tz=tz)
         times = _times(columns[period], period, tz)
         found, starts = calendar_of(times, period, freq, tz)
         shape = (len(starts), len(lines.labels))
@@ -190,7 +217,13 @@ class Spend(Immutable):
             _require_all(there, lines.labels, timestamps(starts, tz), NAMES[found])
         sums = sum_by(key, amounts, shape[0] * shape[1]).reshape(shape)
         return cls(
-            lines=lines.labels, amounts=sums, starts=starts, period=found, tz=tz, currency=code
+            lines=lines.labels,
+            channels=of,
+            amounts=sums,
+            starts=starts,
+            period=found,
+            tz=tz,
+            currency=code,
         )
 
     @classmethod
@@ -230,13 +263,14 @@ class Spend(Immutable):
         if not len(once):
             raise InputError("These journeys have no touches, so nothing was paid for one.")
         paid = touch_costs(journeys, cost)[once]
-        names = Coded(journeys.codes[once], journeys.channels)
+        parts = [Coded(journeys.codes[once], journeys.channels)]
         if campaign is not None:
-            names = joined([names, touch_attribute(journeys, campaign).take(once)])
+            parts.append(touch_attribute(journeys, campaign).take(once))
+        names, of = _named(parts)
         n = len(names.labels)
         if period is None:
             sums = sum_by(names.codes, paid, n)[None]
-            return cls(lines=names.labels, amounts=sums, tz=tz, currency=currency)
+            return cls(lines=names.labels, channels=of, amounts=sums, tz=tz, currency=currency)
         require_period(period)
         if journeys.times is None:
             raise InputError("These journeys have no times. Hint: build them with from_events.")
@@ -245,67 +279,14 @@ class Spend(Immutable):
         key = place_in(starts, times) * n + names.codes
         sums = sum_by(key, paid, len(starts) * n).reshape(len(starts), n)
         return cls(
-            lines=names.labels, amounts=sums, starts=starts, period=period, tz=tz, currency=currency
+            lines=names.labels,
+            channels=of,
+            amounts=sums,
+            starts=starts,
+            period=period,
+            tz=tz,
+            currency=currency,
         )
-
-
-def first_of_events(journeys: Journeys) -> IntArray:
-    """Return one touch of each event, in order: touches of one id are one event."""
-    if journeys.touch_ids is None:
-        return np.arange(len(journeys.codes))
-    return np.sort(np.unique(journeys.touch_ids, return_index=True)[1])
-
-
-def touch_attribute(journeys: Journeys, name: str) -> Coded:
-    """Return an attribute of the touches.
-
-    Raises
-    ------
-    InputError
-        If it was not kept.
-    """
-    if name not in journeys.touch_attributes:
-        known = ", ".join(map(repr, journeys.touch_attributes)) or "none"
-        raise InputError(
-            f"The touches have no attribute {name!r}, but {known}. Hint: keep it with "
-            f"from_events(..., attributes=[{name!r}])."
-        )
-    return journeys.touch_attributes[name]
-
-
-def touch_costs(journeys: Journeys, name: str) -> FloatArray:
-    """Return the cost of each touch, shape (n_touches,).
-
-    Raises
-    ------
-    InputError
-        If a cost is missing, negative or no number.
-    """
-    column = touch_attribute(journeys, name)
-    try:
-        labels = np.array([*map(float, column.labels), np.nan])
-    except (TypeError, ValueError):
-        raise InputError(f"The attribute {name!r} holds what is no number.") from None
-    costs = labels[column.codes]
-    _require_money(costs, f"attribute {name!r}", "touch")
-    return np.asarray(costs)
-
-
-def joined(columns: Sequence[Coded]) -> Coded:
-    """Return one column of the values of several, joined by " / "; missing ones as "(none)"."""
-    first, place = group([column.codes for column in columns])
-    parts = [[*map(str, column.labels), "(none)"] for column in columns]
-    names = [
-        JOINT.join(part[column.codes[i]] for part, column in zip(parts, columns, strict=True))
-        for i in first
-    ]
-    joint = Coded.of(names)
-    return Coded(joint.codes[place], joint.labels)
-
-
-def _channel_of(line: str, longest_first: Sequence[str]) -> str:
-    known = (name for name in longest_first if line == name or line.startswith(name + JOINT))
-    return next(known, line.split(JOINT)[0])
 
 
 def _is_column(currency: str, columns: Sequence[str]) -> bool:
@@ -320,17 +301,31 @@ def _is_column(currency: str, columns: Sequence[str]) -> bool:
     return False
 
 
-def _lines(columns: Any, names: Sequence[str]) -> Coded:
+def _named(parts: Sequence[Coded]) -> tuple[Coded, tuple[str, ...]]:
+    """Return lines of channel and, perhaps, campaign, and the channel of each line.
+
+    A channel without campaigns keeps its labels, used or not.
+    """
+    if len(parts) == 1:
+        return parts[0], tuple(map(str, parts[0].labels))
+    lines = joined(parts)
+    first, _ = group([lines.codes, *(part.codes for part in parts)])
+    of_pair = lines.codes[first]
+    if len(of_pair) > len(lines.labels):
+        twice = lines.labels[of_pair[np.flatnonzero(of_pair[1:] == of_pair[:-1])[0]]]
+        raise InputError(
+            f"Two lines would be named {twice!r}. Hint: rename a channel or campaign that holds "
+            f"{JOINT!r}."
+        )
+    channels = np.array([*parts[0].labels, "(none)"], dtype=object)[parts[0].codes[first]]
+    return lines, tuple(map(str, channels))
+
+
+def _lines(columns: Any, names: Sequence[str]) -> tuple[Coded, tuple[str, ...]]:
     parts = [text_codes(columns[name]) for name in names]
     for name, part in zip(names, parts, strict=True):
         require_rows(part.codes < 0, f"no name in column {name!r}", "name all that was paid for.")
-    return joined(parts)
-
-
-def _require_money(amounts: FloatArray, where: str, what: str) -> None:
-    hint = f"give 0 where nothing was spent; refunds lower the {what} they belong to."
-    require_rows(~np.isfinite(amounts), f"no finite amount in {where}", hint, amounts)
-    require_rows(amounts < 0, f"negative spend in {where}", hint, amounts)
+    return _named(parts)
 
 
 def _one_currency(codes: Coded) -> str:

@@ -141,9 +141,15 @@ def test_a_conversion_may_be_worth_a_fixed_amount():
 def test_campaigns_add_up_to_their_channel_whatever_its_name():
     channels = ("google", "google / cpc", "mail")
     rows = [([(name, 1.0) for name in channels], 1, 30)]
-    lines = ["google / cpc", "google / cpc / brand", "google / tv", "mail / a / b", "radio / x"]
-    table = pd.DataFrame({"channel": lines, "spend": [1.0, 2.0, 4.0, 8.0, 16.0]})
-    frame = payback(journeys_of(rows, channels), spend=Spend.from_frame(table))
+    table = pd.DataFrame(
+        {
+            "channel": ["google / cpc", "google / cpc", "google", "mail", "radio"],
+            "campaign": ["brand", "tv", "cpc", "a / b", "x"],
+            "spend": [1.0, 2.0, 4.0, 8.0, 16.0],
+        }
+    )
+    spend = Spend.from_frame(table, campaign="campaign")
+    frame = payback(journeys_of(rows, channels), spend=spend)
     assert frame["spend"].to_dict() == {
         "google": 4.0,
         "google / cpc": 3.0,

@@ -230,6 +230,31 @@ def test_a_period_is_complete_if_the_log_covers_it_but_for_a_day(first, last, co
         assert attribute_by(logged(first, last), by=by).complete.tolist() == complete
 
 
+def test_a_day_is_complete_but_for_a_seventh_of_it():
+    found = attribute_by(logged("2025-03-03 03:00", "2025-03-05 20:00"), period="D")
+    assert found.complete.tolist() == [True, True, False]
+    found = attribute_by(logged("2025-03-03 04:00", "2025-03-05 21:00"), period="D")
+    assert found.complete.tolist() == [False, True, True]
+
+
+def test_of_closed_journeys_the_last_lookback_is_not_complete():
+    events = pd.DataFrame(
+        {
+            "user_id": range(70),
+            "timestamp": pd.date_range("2025-03-03", periods=70),
+            "channel": "a",
+            "converted": True,
+        }
+    )
+    options = {"observed_until": "2025-05-12", "lookback": "14D"}
+    every = attribute_by(Journeys.from_events(events, **options))
+    closed = attribute_by(Journeys.from_events(events, closed_only=True, **options))
+    assert every.complete.tolist() == [True] * 10
+    assert closed.complete.tolist() == [True] * 8 + [False] * (len(closed.complete) - 8)
+    # what counts as complete holds every conversion
+    assert closed.totals[:8].tolist() == every.totals[:8].tolist()
+
+
 def test_what_the_options_say_of_the_log_counts():
     dates = ("2025-03-03", "2025-03-20")
     assert attribute_by(logged(*dates)).complete.tolist() == [True, True, False]

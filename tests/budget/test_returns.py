@@ -21,6 +21,7 @@ NAMES = ("a", "b", "c", "d / x", "e")
 AMOUNTS = st.sampled_from([0.0, 0.0, 1.0, 2.5, 40.0])
 CREDIT = st.dictionaries(st.sampled_from(NAMES), st.tuples(AMOUNTS, AMOUNTS))
 LINES = ("a", "a / 1", "a / 2", "b", "c / 1", "d / x", "d / x / 1", "f", "f / 1")
+CHANNELS = dict(zip(LINES, ("a", "a", "a", "b", "c", "d / x", "d / x", "f", "f"), strict=True))
 MONEY = st.dictionaries(
     st.sampled_from(LINES), st.lists(AMOUNTS, min_size=2, max_size=2), min_size=1
 )
@@ -57,16 +58,14 @@ def money(amounts, **changes):
     lines = tuple(sorted(amounts))
     rows = np.array([amounts[line] for line in lines], dtype=float).T
     starts = moment("2024-01-01") + np.arange(len(rows)) * 7 * 86_400 * 10**6
-    return Spend(**{"lines": lines, "amounts": rows, "starts": starts, "period": "W", **changes})
+    of = tuple(CHANNELS.get(line, line) for line in lines)
+    fields = {"lines": lines, "channels": of, "amounts": rows, "starts": starts, "period": "W"}
+    return Spend(**{**fields, **changes})
 
 
 def owner(line, channels):
-    """The channel itself, the longest one that the line begins with, or what it begins with."""
-    parts = line.split(" / ")
-    for n in range(len(parts), 0, -1):
-        if " / ".join(parts[:n]) in channels:
-            return " / ".join(parts[:n])
-    return parts[0]
+    """The line itself where it is a channel of the attribution, else its own channel."""
+    return line if line in channels else CHANNELS[line]
 
 
 def per(a, b):
@@ -264,6 +263,12 @@ def test_a_fit_says_what_its_figures_mean(fitted):
     in_money = returns(credit, spend, curves=curves.valued(30.0))
     expected = 30.0 / frame["marginal_cpa"]
     pd.testing.assert_series_equal(in_money["marginal_roas"], expected, check_names=False)
+
+
+def test_a_curve_of_no_channel_is_named():
+    curves = {"radoi": PowerCurve(10.0, 0.5)}
+    with pytest.raises(InputError, match="'radoi' is of no channel .* Did you mean 'radio'"):
+        returns(attributed({"tv": (4.0, 40.0)}), money({"radio": [10, 20]}), curves=curves)
 
 
 def test_curves_must_be_of_the_periods_of_the_spend(fitted):
