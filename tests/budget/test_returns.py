@@ -267,7 +267,7 @@ def test_a_fit_says_what_its_figures_mean(fitted):
 
 def test_a_curve_of_no_channel_is_named():
     curves = {"radoi": PowerCurve(10.0, 0.5)}
-    with pytest.raises(InputError, match="'radoi' is of no channel .* Did you mean 'radio'"):
+    with pytest.raises(InputError, match=r"'radoi' is of no channel .* Did you mean 'radio'"):
         returns(attributed({"tv": (4.0, 40.0)}), money({"radio": [10, 20]}), curves=curves)
 
 
