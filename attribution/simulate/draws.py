@@ -56,14 +56,19 @@ def chunks_of(
     require_whole(n_people, "n_people")
     size = max(1, CHUNK // world.people_per_account) * world.people_per_account
     starts = range(0, n_people, size)
+    seeds = seeds_of(random_state, len(starts))
+    return [(min(size, n_people - start), s) for start, s in zip(starts, seeds, strict=True)]
+
+
+def seeds_of(random_state: int | None, n: int) -> list[np.random.SeedSequence]:
+    """Return n independent seeds of one (None: SEED), or raise `InputError` if it is none."""
     try:
         seed = np.random.SeedSequence(SEED if random_state is None else random_state)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"random_state={random_state!r} is no seed. Hint: a whole number from 0 on."
         ) from error
-    seeds = seed.spawn(len(starts))
-    return [(min(size, n_people - start), s) for start, s in zip(starts, seeds, strict=True)]
+    return seed.spawn(n)
 
 
 def draw(

@@ -10,13 +10,12 @@ import numpy as np
 
 from attribution.arrays import BoolArray, Coded, FloatArray, Immutable, IntArray, read_only
 from attribution.durations import MICROSECONDS_PER_DAY, moment
-from attribution.errors import InputError, nearest
 from attribution.journeys import Journeys
 from attribution.segments import offsets_of
 from attribution.simulate.draws import Drawn, chunks_of, draw
 from attribution.simulate.hazard import Hazard, Outcome, decide
 from attribution.simulate.presets import WORLDS
-from attribution.simulate.world import World
+from attribution.simulate.world import World, named_world
 from attribution.threads import ahead
 
 if TYPE_CHECKING:
@@ -196,14 +195,7 @@ def simulate(
 
 def world_of(world: str | World) -> World:
     """Return the world of a name in `WORLDS`, or the world itself."""
-    if isinstance(world, World):
-        return world
-    if not isinstance(world, str) or world not in WORLDS:
-        raise InputError(
-            f"There is no world {world!r}.{nearest(str(world), WORLDS)} Hint: choose one of "
-            f"{', '.join(map(repr, WORLDS))}, or build a World."
-        )
-    return WORLDS[world]
+    return named_world(world, WORLDS, World)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,7 @@ import numpy as np
 
 from attribution.arrays import FloatArray, IntArray
 from attribution.durations import MICROSECONDS_PER_DAY
-from attribution.errors import InputError
-from attribution.simulate.draws import SEED
+from attribution.simulate.draws import seeds_of
 from attribution.simulate.hazard import Hazard, weighted_sum
 from attribution.simulate.spend_worlds import DAYS, DAYS_PER_YEAR, PAST_WEEKS, SpendWorld
 
@@ -39,14 +38,8 @@ class Events(NamedTuple):
 
 
 def generators(random_state: int | None, n: int) -> list[np.random.Generator]:
-    """Return n independent streams of a seed (None: SEED), or raise `InputError` if it is none."""
-    try:
-        seed = np.random.SeedSequence(SEED if random_state is None else random_state)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"random_state={random_state!r} is no seed. Hint: a whole number from 0 on."
-        ) from error
-    return [np.random.default_rng(child) for child in seed.spawn(n)]
+    """Return n independent streams of a seed, see `seeds_of`."""
+    return [np.random.default_rng(seed) for seed in seeds_of(random_state, n)]
 
 
 def draw_intent(world: SpendWorld, rng: np.random.Generator) -> FloatArray:

@@ -48,7 +48,7 @@ import numpy as np
 
 from attribution.arrays import FloatArray
 from attribution.durations import MICROSECONDS_PER_DAY, moment
-from attribution.errors import InputError, nearest
+from attribution.errors import InputError
 from attribution.journeys import Journeys
 from attribution.simulate.spend_draws import (
     Events,
@@ -61,7 +61,7 @@ from attribution.simulate.spend_draws import (
 )
 from attribution.simulate.spend_truth import SpendTruth, incremental_per_day
 from attribution.simulate.spend_worlds import DAYS, PAST_WEEKS, SPEND_WORLDS, SpendWorld
-from attribution.simulate.world import require_channel, require_number
+from attribution.simulate.world import named_world, require_channel, require_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -195,7 +195,7 @@ def simulate_spend(
     >>> float(truth.value(truth.half_saturation)[0] / truth.scale[0])
     0.5
     """
-    chosen = _world_of(world)
+    chosen = named_world(world, SPEND_WORLDS, SpendWorld)
     people, plan, media, buying = generators(random_state, 4)
     intent = draw_intent(chosen, people)
     shock, spend = draw_plan(chosen, plan)
@@ -261,15 +261,3 @@ def _spend_table(truth: SpendTruth) -> pd.DataFrame:
             "spend": truth.spend.ravel(),
         }
     )
-
-
-def _world_of(world: str | SpendWorld) -> SpendWorld:
-    """Return the world of a name in `SPEND_WORLDS`, or the world itself."""
-    if isinstance(world, SpendWorld):
-        return world
-    if not isinstance(world, str) or world not in SPEND_WORLDS:
-        raise InputError(
-            f"There is no world {world!r}.{nearest(str(world), SPEND_WORLDS)} Hint: choose one of "
-            f"{', '.join(map(repr, SPEND_WORLDS))}, or build a SpendWorld."
-        )
-    return SPEND_WORLDS[world]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from attribution.arrays import Array, Immutable
 from attribution.errors import InputError, nearest
+
+W = TypeVar("W")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +165,18 @@ def _checked_synergies(synergies: Any, names: tuple[str, ...]) -> dict[tuple[str
         require_number(strength, what)
         checked[pair] = float(strength)
     return dict(sorted(checked.items()))
+
+
+def named_world(world: Any, worlds: Mapping[str, W], kind: type[W]) -> W:
+    """Return the world of a name, or the world itself; `InputError` if there is none."""
+    if isinstance(world, kind):
+        return world
+    if not isinstance(world, str) or world not in worlds:
+        raise InputError(
+            f"There is no world {world!r}.{nearest(str(world), worlds)} Hint: choose one of "
+            f"{', '.join(map(repr, worlds))}, or build a {kind.__name__}."
+        )
+    return worlds[world]
 
 
 def require_channel(name: Any, known: Any, what: str) -> None:

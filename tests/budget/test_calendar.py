@@ -4,6 +4,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from calendar_oracle import first_day
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,16 +38,6 @@ def at(text, tz="UTC"):
 
 def local(moment, tz):
     return datetime.datetime.fromtimestamp(moment // US, ZoneInfo(tz))
-
-
-def first_day(day, period):
-    return {
-        "D": day,
-        "W": day - datetime.timedelta(days=day.weekday()),
-        "MS": day.replace(day=1),
-        "QS": day.replace(month=(day.month - 1) // 3 * 3 + 1, day=1),
-        "YS": day.replace(month=1, day=1),
-    }[period]
 
 
 def next_first(day, period):

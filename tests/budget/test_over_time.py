@@ -3,6 +3,7 @@ from collections import defaultdict
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
+import calendar_oracle
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,15 +48,8 @@ def journeys_of(rows, channels=CHANNELS, **options):
 
 def first_day(moment, period, tz):
     """Return the first day of the period of a moment, by the clock of the zone."""
-    seconds = moment // 10**6
-    day = datetime.datetime.fromtimestamp(seconds, ZoneInfo(tz)).date()
-    return {
-        "D": day,
-        "W": day - datetime.timedelta(days=day.weekday()),
-        "MS": day.replace(day=1),
-        "QS": day.replace(month=(day.month - 1) // 3 * 3 + 1, day=1),
-        "YS": day.replace(month=1, day=1),
-    }[period]
+    day = datetime.datetime.fromtimestamp(moment // 10**6, ZoneInfo(tz)).date()
+    return calendar_oracle.first_day(day, period)
 
 
 def next_day(day, period):

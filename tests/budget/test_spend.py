@@ -1,8 +1,6 @@
-import datetime
 import io
 from collections import defaultdict
 from dataclasses import replace
-from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
@@ -15,7 +13,6 @@ from hypothesis import strategies as st
 
 from attribution import ColumnNotFoundError, InputError, Journeys
 from attribution.arrays import Coded
-from attribution.budget.calendar import edges, place_in
 from attribution.budget.spend import Spend
 from attribution.budget.touches import joined
 from attribution.datasets import load_events, load_spend
@@ -32,84 +29,6 @@ ZONES = (
     "Asia/Kathmandu",
     "Pacific/Apia",
 )
-SECONDS = st.integers(1_280_000_000, 1_560_000_000)  # 2010-07 to 2019-06
-
-
-def first_day(seconds, period, tz):
-    """Return the first day of the period of a moment, by the clock of the zone."""
-    day = datetime.datetime.fromtimestamp(seconds, ZoneInfo(tz)).date()
-    return {
-        "D": day,
-        "W": day - datetime.timedelta(days=day.weekday()),
-        "MS": day.replace(day=1),
-        "QS": day.replace(month=(day.month - 1) // 3 * 3 + 1, day=1),
-        "YS": day.replace(month=1, day=1),
-    }[period]
-
-
-# The calendar
-
-
-@given(SECONDS, st.integers(0, 4_000), st.sampled_from(PERIODS), st.sampled_from(ZONES))
-def test_periods_begin_where_clocks_say_so(first, n_hours, period, tz):
-    last = first + 3600 * n_hours
-    bounds = edges(first * US, last * US, period, tz)
-    # each begins with a period, one second before it there is another, and none is left out
-    begins = [first_day(bound // US, period, tz) for bound in bounds.tolist()]
-    before = [first_day(bound // US - 1, period, tz) for bound in bounds[1:].tolist()]
-    assert (bounds % US == 0).all()
-    assert before == begins[:-1]
-    assert begins[0] == first_day(first, period, tz)
-    assert begins[-2] == first_day(last, period, tz)
-    assert bounds[0] <= first * US
-    assert last * US < bounds[-1]
-    assert first_day(bounds[0].item() // US - 1, period, tz) < begins[0]
-
-
-@given(
-    SECONDS,
-    st.lists(st.integers(0, 10**7), max_size=20),
-    st.sampled_from(PERIODS),
-    st.sampled_from(ZONES),
-)
-def test_moments_fall_into_their_period(first, more, period, tz):
-    seconds = np.array([first, *(first + each for each in more)], dtype=np.int64)
-    starts = edges(int(seconds.min()) * US, int(seconds.max()) * US, period, tz)[:-1]
-    place = place_in(starts, seconds * US)
-    for second, at in zip(seconds.tolist(), place.tolist(), strict=True):
-        begin = first_day(int(starts[at]) // US, period, tz)
-        assert begin == first_day(second, period, tz)
-
-
-def test_days_have_23_or_25_hours_where_clocks_change():
-    hours = np.diff(edges(*_at("2025-03-29", "2025-03-31"), "D", "Europe/Berlin")) / 3600 / US
-    assert hours.tolist() == [24, 23, 24]
-    hours = np.diff(edges(*_at("2025-10-25", "2025-10-27"), "D", "Europe/Berlin")) / 3600 / US
-    assert hours.tolist() == [24, 25, 24]
-
-
-@pytest.mark.parametrize(
-    ("tz", "days", "hours"),
-    [
-        # midnight of 4 November is skipped: clocks go from 0:00 to 1:00
-        ("America/Sao_Paulo", ("2018-11-03", "2018-11-05"), [24, 23, 24]),
-        # 0:00 to 1:00 of 4 November is shown twice, and the first 0:00 begins the day
-        ("America/Havana", ("2018-11-03", "2018-11-05"), [24, 25, 24]),
-        # 30 December is skipped
-        ("Pacific/Apia", ("2011-12-29", "2011-12-31"), [24, 24]),
-    ],
-)
-def test_midnights_that_are_skipped_or_shown_twice(tz, days, hours):
-    bounds = edges(*_at(*days, tz=tz), "D", tz)
-    assert (np.diff(bounds) / 3600 / US).tolist() == hours
-    before = [first_day(bound // US - 1, "D", tz) for bound in bounds.tolist()]
-    assert before[1:] == [first_day(bound // US, "D", tz) for bound in bounds[:-1].tolist()]
-
-
-def _at(*days, tz="Europe/Berlin"):
-    return [pd.Timestamp(day, tz=tz).value // 1000 for day in days]
-
-
 # Tables
 
 AMOUNTS = st.sampled_from([0.0, 0.25, 1.0, 12.5, 1e6])
