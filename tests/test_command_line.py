@@ -9,12 +9,10 @@ import sys
 import pandas as pd
 import pytest
 
-from attribution import AttributionWarning, Comparison, Journeys, compare
-from attribution.budget import Spend, allocate, attribute_by, incremental_curves
+from attribution import Comparison, Journeys, compare
 from attribution.commands import main
 from attribution.commands.files import sample
 from attribution.datasets import load_events, load_paths
-from attribution.simulate import SpendChannel, SpendWorld, simulate_spend
 
 EVENTS = pd.DataFrame(
     {
@@ -346,107 +344,3 @@ def test_intervals_that_cannot_be(capsys, paths_file, tmp_path):
     assert "confidence=90.0 is not between 0 and 1" in capsys.readouterr().err
     assert main(["compare", "--state", str(tmp_path / "s.parquet"), "--confidence", "0.9"]) == 2
     assert "gives no intervals" in capsys.readouterr().err
-
-
-@pytest.fixture
-def shop(tmp_path, monkeypatch):
-    """Two years of a log and of its spend, as files, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    tv = SpendChannel(name="tv", cost=4.0, spend=900.0, effect=0.9, variation=0.9)
-    mail = SpendChannel(name="mail", cost=3.0, spend=400.0, effect=0.5, variation=0.9)
-    world = SpendWorld(channels=[tv, mail], base_rate=0.03, n_people=300)
-    simulated = simulate_spend(world, 1)
-    rows = simulated.journeys.to_frame()
-    touches = rows[["user", "path", "times"]].explode(["path", "times"]).dropna()
-    touches = touches.rename(columns={"user": "user_id", "path": "channel", "times": "timestamp"})
-    ends = rows.loc[rows["conversions"] > 0, ["user", "end"]]
-    ends = ends.rename(columns={"user": "user_id", "end": "timestamp"})
-    log = pd.concat([touches.assign(converted=0), ends.assign(converted=1, revenue=20.0)])
-    log["timestamp"] = pd.to_datetime(log["timestamp"], utc=True)
-    log.to_parquet("log.parquet")
-    simulated.spend.to_csv("spend.csv", index=False)
-    return simulated
-
-
-BUDGET = ["budget", "log.parquet", "--spend", "spend.csv"]
-
-
-def saved(name="budget.csv"):
-    return pd.read_csv(name, index_col="line")
-
-
-@pytest.mark.parametrize("curves", ["incremental", "descriptive", "none"])
-def test_a_budget_is_split_to_the_cent_and_says_what_it_stands_on(shop, capsys, curves):
-    total = 123_456.78
-    assert main([*BUDGET, "--total", str(total), "--curves", curves]) == 0
-    out = capsys.readouterr().out
-    frame = saved()
-    assert frame["spend"].sum().round(2) == total
-    assert [float(f"{x:.2f}") for x in frame["spend"]] == frame["spend"].tolist()
-    spent = pd.read_csv("spend.csv").groupby("channel")["spend"].sum()
-    assert frame["today"].to_numpy() == pytest.approx(spent[frame.index].to_numpy(), abs=0.01)
-    assert frame["curves"].tolist() == [curves] * 2
-    stands_on = {"incremental": "Incremental: ", "descriptive": "Descriptive: "}
-    assert stands_on.get(curves, "A heuristic, not an optimum") in out
-    assert "saved to budget.csv" in out
-    assert "104 periods" in out
-
-
-def test_a_budget_is_that_of_the_library(shop, capsys):
-    assert main([*BUDGET, "--total", "50000", "--periods", "10", "--max-change", "0.5"]) == 0
-    spend = Spend.from_frame(pd.read_csv("spend.csv"), period="week")
-    journeys = Journeys.from_events(pd.read_parquet("log.parquet"))
-    weekly = attribute_by(journeys, "last_click", period="W")
-    with pytest.warns(AttributionWarning, match="is not spent"):
-        plan = allocate(incremental_curves(weekly, spend), 5000, max_change=0.5)
-    wanted = plan.to_frame()
-    frame = saved()
-    assert frame["spend"].to_numpy() == pytest.approx(10 * wanted["spend"].to_numpy(), abs=0.01)
-    assert frame["outcome"].to_numpy() == pytest.approx(10 * wanted["outcome"].to_numpy())
-    assert "warning: " in capsys.readouterr().err
-
-
-def test_limits_of_a_budget_are_totals_of_all_periods(shop, capsys):
-    options = ["--total", "20000", "--periods", "4", "--bounds", "tv=:2500,mail=100:"]
-    assert main([*BUDGET, *options, "--of", "value", "--value", "revenue"]) == 0
-    assert saved().loc["tv", "spend"] == pytest.approx(2500, abs=0.01)
-    assert main([*BUDGET, "--total", "20000", "--periods", "4", "--step", "500"]) == 0
-    assert (saved()["spend"] % 500).abs().max() < 0.011
-    capsys.readouterr()
-
-
-def test_the_sample_has_a_budget(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["budget", "--output", "plan.csv"]) == 0
-    printed = capsys.readouterr()
-    assert saved("plan.csv")["spend"].sum().round(2) == 21_776.96
-    assert "may be no better than today" in printed.out
-    assert "spend varied too little" in printed.err
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["budget", "log.parquet"], "What was spent? Hint: --spend FILE"),
-        (["budget", "--user", "who"], "--user needs EVENTS"),
-        ([*BUDGET, "--periods", "0"], "--periods 0 is not a whole number of at least 1"),
-        ([*BUDGET, "--bounds", "tv"], "--bounds 'tv' is no limit"),
-        ([*BUDGET, "--bounds", "tx=1:2"], "Did you mean 'tv'?"),
-        ([*BUDGET, "--total", "10", "--bounds", "tv=100:"], "below the floors"),
-        ([*BUDGET, "--spend-column", "money"], "no column 'money'"),
-        ([*BUDGET, "--spend-period", "channel"], "time in column 'channel' that cannot be read"),
-        ([*BUDGET, "--output", "nowhere/plan.csv"], "nowhere"),
-    ],
-)
-def test_a_budget_that_cannot_be_made(shop, capsys, options, message):
-    assert main(options) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_spend_without_periods_goes_by_credit_only(shop, capsys):
-    pd.read_csv("spend.csv").groupby("channel")["spend"].sum().to_csv("whole.csv")
-    command = ["budget", "log.parquet", "--spend", "whole.csv"]
-    assert main(command) == 2
-    assert "none of the columns period, week, month, date, day" in capsys.readouterr().err
-    assert main([*command, "--curves", "none", "--total", "1000"]) == 0
-    assert saved()["spend"].sum().round(2) == 1000.0

@@ -4,7 +4,7 @@ With f_i the response of line i and x_i its spend per period, `allocate` makes s
 profit, sum m_i f_i(x_i) - x_i) as large as it can be within the budget and all limits. The curves
 are concave, so this is not a search among many good plans: there is one best value, and equal
 marginal returns tell it. `equal_returns` has the theory, `limits` and `reader` what may be asked,
-`problem` returns on spend, and `whole_steps` money in steps.
+`problem` returns on spend, `whole_steps` money in steps, and `remarks` what a plan is warned of.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any, get_args
 import numpy as np
 
 from attribution.arrays import FloatArray
-from attribution.budget.curves import Curve, HillEnvelope
+from attribution.budget.curves import Curve
 from attribution.budget.equal_returns import Families, require_plain
-from attribution.budget.heuristic import CreditCurve
-from attribution.budget.limits import SLACK
+from attribution.budget.heuristic import CreditCurve, read_credit
 from attribution.budget.plan import Plan, figures
 from attribution.budget.problem import Objective, Problem, ceilings_of
-from attribution.budget.reader import SHOWN, Bounds, Groups, Reader
-from attribution.errors import InputError, warn
+from attribution.budget.reader import Bounds, Groups, Reader
+from attribution.budget.remarks import warn_of_rest, warn_of_scale, warn_of_turns, warn_of_unpaid
+from attribution.errors import InputError
 from attribution.models.base import Outcome
 from attribution.results import Attribution
 
@@ -68,7 +68,8 @@ def allocate(
         Share of today's spend by which every line may go up or down, 0.3 for 30 %; or by line. A
         single number leaves fixed lines alone, and a line without spend today at 0.
     today
-        Spend per period as it is, of every line; that of a `CurveFit` where None.
+        Spend per period as it is, of every line. Where None that of a `CurveFit`, which is the
+        mean over all of its periods: give today's where spend has changed since.
     min_roas
         The least value per unit of money, of the whole plan; or by line, of that line. Of value
         curves only.
@@ -90,8 +91,10 @@ def allocate(
     Warns
     -----
     AttributionWarning
-        If ceilings or min_roas leave a part of the budget unspent, or a line ends inside the
-        straight part of a `HillEnvelope`.
+        If a part of the budget is left because ceilings or min_roas hold it or because no line
+        brings more (for profit, only if ceilings or min_roas hold money that would pay); if a
+        line ends inside the straight part of a `HillEnvelope`; if the budget is more than three
+        times the largest observed spends of a period, as a yearly total against weekly curves.
 
     Raises
     ------
@@ -131,10 +134,9 @@ def allocate(
         )
     cost = 1.0 if objective == "profit" else 0.0
     problem = Problem(limits, families, objective, weight, cost, roas, by_line)
-    basis = getattr(curves, "statement", None) or _families_of(families)
-    plan = _plan(problem, reader.budget, of, spent, basis, _observed(curves, lines))
-    _warn_of_rest(plan)
-    _warn_of_turns(plan)
+    plan = _plan(problem, reader.budget, of, spent, _source(curves, families, lines))
+    for remark in (warn_of_scale, warn_of_rest, warn_of_turns):
+        remark(plan)
     return plan
 
 
@@ -154,6 +156,7 @@ def allocate_by_credit(
 
     A heuristic: within limits, what is free stays in proportion to credit. Credit does not say
     what more money would bring, so the plan has no outcome; a line without credit gets its floor.
+    Credit does not say either what can be bought: leave out lines such as direct visits.
 
     Parameters
     ----------
@@ -174,7 +177,8 @@ def allocate_by_credit(
     Warns
     -----
     AttributionWarning
-        If ceilings leave a part of the budget unspent.
+        If ceilings leave a part of the budget unspent, or a line with credit and no spend today
+        gets money.
 
     Raises
     ------
@@ -187,24 +191,27 @@ def allocate_by_credit(
     >>> plan.spend.round(2).tolist()
     [71.43, 428.57, 500.0]
     """
-    lines, amounts = _read_credit(credit, of)
+    lines, amounts = read_credit(credit, of)
     families = Families.of(CreditCurve(amounts, of=of))
     reader = Reader(lines, budget, step)
     spent = reader.read_today(today)
     _read(reader, bounds, fixed, max_change, spent)
     limits = reader.finish(groups)
     problem = Problem(limits, families, "credit", np.ones(families.n), 0.0, None, None)
-    plan = _plan(problem, reader.budget, of, spent, BY_CREDIT, None)
-    _warn_of_rest(plan)
+    source = {"kind": "in proportion to credit", "basis": BY_CREDIT}
+    plan = _plan(problem, reader.budget, of, spent, source | {"period": None, "observed": None})
+    warn_of_unpaid(plan, amounts)
+    warn_of_rest(plan)
     return plan
 
 
 def _read_curves(curves: Any) -> tuple[tuple[str, ...], Families, Outcome]:
-    if isinstance(curves, Curve):
+    if isinstance(curves, Curve) and all(np.size(getattr(curves, p)) for p in curves.parameters):
         whole = Families.of(curves)
         return tuple(map(str, range(whole.n))), whole, curves.of
     if not isinstance(curves, Mapping) or not len(curves):
-        what = "no curve" if isinstance(curves, Mapping) else f"a {type(curves).__name__}"
+        empty = isinstance(curves, Mapping | Curve)
+        what = "no curve" if empty else f"a {type(curves).__name__}"
         raise InputError(f"curves has {what}. Hint: {{line: curve}}, or one stacked curve.")
     for line, curve in curves.items():
         if not isinstance(curve, Curve):
@@ -279,14 +286,17 @@ def _weight(reader: Reader, margin: Any, of: Outcome) -> FloatArray:
     return weight
 
 
-def _families_of(families: Families) -> str:
-    names = ", ".join(sorted({type(curve).__name__ for _, curve in families.parts}))
-    return f"Curves as given ({names}); what they stand on is not known."
-
-
-def _observed(curves: Any, lines: tuple[str, ...]) -> FloatArray | None:
-    observed = getattr(curves, "observed", None)
-    return None if observed is None else np.array([observed[line] for line in lines], dtype=float)
+def _source(curves: Any, families: Families, lines: tuple[str, ...]) -> dict[str, Any]:
+    """Return what is known of curves, where they are a fit."""
+    names = ", ".join(sorted({type(part.curve).__name__ for part in families.parts}))
+    unknown = f"Curves as given ({names}); what they stand on is not known."
+    seen = getattr(curves, "observed", None)
+    return {
+        "kind": getattr(curves, "kind", "as given"),
+        "basis": getattr(curves, "statement", unknown),
+        "period": getattr(curves, "period", None),
+        "observed": None if seen is None else np.array([seen[x] for x in lines], dtype=float),
+    }
 
 
 def _plan(
@@ -294,8 +304,7 @@ def _plan(
     budget: float,
     of: Outcome,
     today: FloatArray | None,
-    basis: str,
-    observed: FloatArray | None,
+    source: dict[str, Any],
 ) -> Plan:
     solved = problem.solve(budget)
     if not solved.reaches:
@@ -318,80 +327,7 @@ def _plan(
         of=of,
         shadow_price=np.nan if problem.wanted == "credit" else solved.price,
         group_prices={} if problem.wanted == "credit" else solved.group_prices,
-        basis=basis,
         held=solved.held,
-        observed=observed,
         problem=problem,
+        **source,
     )
-
-
-def _warn_of_rest(plan: Plan) -> None:
-    problem = plan.problem
-    if plan.objective == "profit" or plan.unspent < (problem.limits.step or 0.0) * (1 - SLACK):
-        return
-    if plan.unspent > 0:
-        returned = problem.roas is not None and _return(plan) < problem.roas * (1 + 1e-6)
-        why = (
-            f"min_roas={problem.roas:g} holds the plan"
-            if returned
-            else ("ceilings hold every line that would bring more")
-        )
-        warn(
-            f"{plan.unspent:,.10g} of the budget of {plan.budget:,.10g} is not spent: {why}. "
-            "Hint: keep it, or raise bounds, groups or max_change, or lower min_roas."
-        )
-
-
-def _return(plan: Plan) -> float:
-    return plan.totals["outcome"] / plan.totals["spend"] if plan.totals["spend"] > 0 else np.inf
-
-
-def _warn_of_turns(plan: Plan) -> None:
-    inside: list[tuple[int, float]] = []
-    for at, curve in plan.problem.curves.parts:
-        if isinstance(curve, HillEnvelope):
-            places = np.arange(len(plan.lines))[at]
-            ends = np.broadcast_to(curve.tangent, len(places))
-            spend = plan.spend[at]
-            short = (spend > 0) & (spend < ends * (1 - SLACK)) & plan.problem.limits.free[at]
-            inside += zip(places[short].tolist(), ends[short].tolist(), strict=True)
-    if inside:
-        named = ", ".join(
-            f"{plan.lines[at]!r} spends {plan.spend[at]:,.10g} of {end:,.10g}"
-            for at, end in sorted(inside)[:SHOWN]
-        )
-        at, end = min(inside)
-        warn(
-            f"{len(inside):,} lines end below the point from which their curve holds: {named}. "
-            "Their own S-shaped curve brings less there. Hint: 0, or at least "
-            f"{end:,.10g} for {plan.lines[at]!r}, with bounds or step."
-        )
-
-
-def _read_credit(credit: Any, of: Outcome) -> tuple[tuple[str, ...], FloatArray]:
-    if isinstance(credit, Attribution):
-        if of not in get_args(Outcome):
-            raise InputError(f"of={of!r} is not one of {get_args(Outcome)}.")
-        given = credit.conversions if of == "conversions" else credit.values
-        if given is None:
-            raise InputError("This attribution has no value. Hint: of='conversions'.")
-        lines, amounts = credit.channels, given
-    elif isinstance(credit, Mapping):
-        lines = tuple(credit)
-        try:
-            amounts = np.array([float(credit[line]) for line in lines])
-        except (TypeError, ValueError):
-            raise InputError("credit holds what is no number. Hint: {line: credit}.") from None
-    else:
-        raise InputError(
-            f"credit is a {type(credit).__name__}. Hint: an Attribution, or a mapping."
-        )
-    bad = ~(np.isfinite(amounts) & (amounts >= 0))
-    if bad.any():
-        raise InputError(
-            f"Credit of {lines[bad.argmax()]!r} is {amounts[bad][0]:g}, and {bad.sum():,} do not "
-            "fit. Hint: credit is 0 or more; leave such lines out, or fix their spend."
-        )
-    if not amounts.sum() > 0:
-        raise InputError("All credit is 0, so nothing tells lines apart. Hint: check the model.")
-    return lines, amounts

@@ -313,7 +313,7 @@ def _channels(plan: Plan, leaves: _Leaves, unit: float, size: float) -> _Nodes:
     n = len(order)
     cost, credit = sum_by(of_leaf, leaves.cost, n), sum_by(of_leaf, leaves.credit, n)
     rate = np.divide(credit, size * cost, out=np.full(n, np.nan), where=cost > 0)
-    spend = whole_units(plan.spend, unit)
+    spend = plan.rounded(unit)
     return _Nodes(of_leaf, credit, rate, spend[order], plan.outcome[order])
 
 

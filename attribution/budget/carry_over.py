@@ -33,9 +33,9 @@ def carried_over(spend: npt.ArrayLike, carry_over: Parameter) -> FloatArray:
     Parameters
     ----------
     spend
-        Shape (n_periods,) or (n_periods, n).
+        Shape (n_periods, ...); such as (n_periods,) or (n_periods, n).
     carry_over
-        r, a number or shape (n,); from 0 to below 1.
+        r, a number or one for each series, shape (...); from 0 to below 1.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def carried_over(spend: npt.ArrayLike, carry_over: Parameter) -> FloatArray:
     Raises
     ------
     InputError
-        If spend is negative.
+        If spend is negative, NaN or a single number; or a share does not fit.
 
     Examples
     --------
@@ -53,12 +53,28 @@ def carried_over(spend: npt.ArrayLike, carry_over: Parameter) -> FloatArray:
     [8.0, 5.771, 2.885]
     """
     paid = money(spend)
-    acting, stock, late = paid.copy(), paid[:1].sum(axis=0), late_share(carry_over)
+    r = _shares(carry_over, paid.shape)
+    acting, stock, late = paid.copy(), paid[:1].sum(axis=0), late_share(r)
     for period in range(1, len(paid)):
         gap = stock - paid[period]
         acting[period] += late * gap
-        stock = paid[period] + carry_over * gap
+        stock = paid[period] + r * gap
     return acting
+
+
+def _shares(carry_over: Parameter, shape: tuple[int, ...]) -> FloatArray:
+    r = np.asarray(carry_over, dtype=np.float64)
+    bad = ~((r >= 0) & (r < 1))
+    if bad.any():
+        raise InputError(
+            f"carry_over={r[bad].flat[0]} is no share. Hint: it lies from 0 to below 1."
+        )
+    if not shape or r.shape not in ((), shape[1:]):
+        raise InputError(
+            f"spend has the shape {shape} and carry_over {r.shape}. Hint: one row per period, and "
+            "one column for each carry_over if there are several."
+        )
+    return r
 
 
 def late_share(carry_over: npt.ArrayLike) -> Any:
@@ -70,8 +86,33 @@ def late_share(carry_over: npt.ArrayLike) -> Any:
 
 
 def money(spend: npt.ArrayLike) -> FloatArray:
-    """Return amounts of money, or raise `InputError` if one is negative."""
+    """Return amounts of money, or raise `InputError` if one is negative or NaN."""
     amounts = np.asarray(spend, dtype=np.float64)
-    if (amounts < 0).any():
-        raise InputError(f"spend={amounts[amounts < 0].flat[0]} is negative.")
+    bad = ~(amounts >= 0)
+    if bad.any():
+        wrong = amounts[bad].flat[0]
+        what = "no amount" if np.isnan(wrong) else "negative"
+        raise InputError(f"spend={wrong} is {what}. Hint: 0 where nothing was spent.")
     return amounts
+
+
+def worth(value_per_conversion: float) -> float:
+    """Return the value of a conversion, or raise `InputError` if it is no number above 0."""
+    value = value_per_conversion
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not (number and 0 < value < np.inf):
+        raise InputError(
+            f"value_per_conversion={value!r} is not a number above 0. Hint: what a conversion is "
+            "worth, in the currency of the spend."
+        )
+    return float(value)
+
+
+def require_columns(spend: npt.ArrayLike, n: list[int]) -> None:
+    """Raise `InputError` unless spend has one column for each of the n curves, if there are any."""
+    shape = np.shape(spend)
+    if n and list(shape[1:]) != n:
+        raise InputError(
+            f"spend has the shape {shape} for {n[0]:,} curves. Hint: one row per period, and one "
+            "column per curve."
+        )

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attribution.arrays import FloatArray, Immutable
-from attribution.budget.carry_over import Parameter, carried_over, money
+from attribution.budget.carry_over import Parameter, carried_over, money, require_columns, worth
 from attribution.errors import InputError
 from attribution.models.base import Outcome
 
@@ -108,7 +108,7 @@ class Curve(Immutable, ABC):
         Raises
         ------
         InputError
-            If spend is negative.
+            If spend is negative or NaN.
         """
         return self._value(money(spend))[()]
 
@@ -118,7 +118,7 @@ class Curve(Immutable, ABC):
         Raises
         ------
         InputError
-            If spend is negative.
+            If spend is negative or NaN.
         """
         return self._marginal(money(spend))[()]
 
@@ -158,14 +158,30 @@ class Curve(Immutable, ABC):
         """Return `inverse_marginal` of prices above 0."""
 
     def over_time(self, spend: npt.ArrayLike) -> FloatArray:
-        """Return the outcome of each period from the spend of all, shape (n_periods,) both."""
+        """Return the outcome of each period from the spend of all periods, of the shape of spend.
+
+        Spend has the shape (n_periods,), or (n_periods, n) where one object stands for n curves.
+
+        Raises
+        ------
+        InputError
+            If spend is negative, NaN, or of another shape.
+        """
+        sizes = [np.size(x) for x in map(self.__getattribute__, self.parameters) if np.ndim(x)]
+        require_columns(spend, sizes[:1])
         return np.asarray(self.value(carried_over(spend, self.carry_over)))
 
     def valued(self, value_per_conversion: float) -> Self:
-        """Return the same curve in money: every conversion is worth so much."""
+        """Return the same curve in money: every conversion is worth so much.
+
+        Raises
+        ------
+        InputError
+            If the curve is of value already, or the value of a conversion is not above 0.
+        """
         if self.of == "value":
             raise InputError("This curve is of value already.")
-        return replace(self, scale=self.scale * value_per_conversion, of="value")
+        return replace(self, scale=self.scale * worth(value_per_conversion), of="value")
 
     def take(self, index: Any) -> Self:
         """Return the curves at an index of a stack of them."""
@@ -174,7 +190,17 @@ class Curve(Immutable, ABC):
 
     @classmethod
     def stack(cls, curves: Sequence[Self]) -> Self:
-        """Return one object for n curves of this class, each of plain numbers."""
+        """Return one object for n curves of this class, each of plain numbers.
+
+        Raises
+        ------
+        InputError
+            If some curves count conversions and others value.
+        """
+        if len({curve.of for curve in curves}) > 1:
+            raise InputError(
+                "Some of the curves are of conversions, others of value. Hint: curve.valued(...)."
+            )
         names = curves[0].parameters
         columns = {name: np.array([getattr(c, name) for c in curves]) for name in names}
         return cls(**columns, of=curves[0].of)
@@ -209,7 +235,8 @@ class PowerCurve(Curve):
     def _inverse(self, price: FloatArray) -> FloatArray:
         with np.errstate(divide="ignore", over="ignore"):
             ratio = np.multiply(self.scale, self.exponent) / price
-            return np.asarray(ratio ** (1.0 / np.subtract(1.0, self.exponent)))
+            found = ratio ** (1.0 / np.subtract(1.0, self.exponent))
+        return np.where(np.equal(self.exponent, 1.0) & (ratio >= 1.0), np.inf, found)
 
 
 @dataclass(frozen=True, eq=False)

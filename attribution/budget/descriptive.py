@@ -8,6 +8,10 @@ curve describes; it does not say what spend causes. Calibrated credit has the le
 experiments found, the shape remains that of credit. For effects see
 `attribution.budget.incremental`.
 
+Credit by touch date stands in the period of its spend: there is nothing to carry over, and an
+estimate would only take noise for some. By conversion date it comes later, and carry-over is
+estimated.
+
 `attribution.budget.shapes` has the curves and their priors, `attribution.budget.least_squares` the
 estimate and its draws.
 """
@@ -21,10 +25,11 @@ import numpy as np
 
 from attribution.arrays import BoolArray, FloatArray, FrozenDict
 from attribution.budget.fit import STATEMENTS, CurveFit, Kind, quality_of
-from attribution.budget.least_squares import Data, Estimate, estimate, nothing
+from attribution.budget.least_squares import Estimate, estimate, nothing
 from attribution.budget.over_time import CreditOverTime
 from attribution.budget.panel import (
     STEADY,
+    Data,
     Panel,
     curve_of,
     family_of,
@@ -64,18 +69,21 @@ def descriptive_curves(
     Parameters
     ----------
     credit
-        By period; incomplete periods are left out. Channels without spend have no curve. Credit by
-        touch date meets its spend in the same period: give carry_over=0 then.
+        By period; incomplete periods are left out. Channels without spend have no curve.
     spend
-        With periods; its lines are channels. One without credit gets a curve of scale 0.
+        With periods; its lines are channels. One without credit gets a curve of scale 0. Mean spend
+        of all periods is `today` of the result; pass today= to `allocate` where spend has changed
+        since.
     family
         Form of the curves: "power" never levels off, "exponential" and "hill" do.
     of
         What the credit counts.
     carry_over
-        Share of an effect that is left after a period, by line or one for all; None estimates it.
+        Share of an effect that is left after a period, by line or one for all. None, or a line left
+        out: 0 for credit by touch date, which stands where its spend does; estimated otherwise.
     calibrated
-        What `calibrate` returned: its factors scale the credit, and their doubt joins the draws.
+        What `calibrate` returned for the same model: its factors scale the credit, and their doubt
+        joins the draws.
     n_draws
         Draws of the curves, for intervals and plans.
     random_state
@@ -92,6 +100,11 @@ def descriptive_curves(
         If spend, credit, factors or an option do not fit; there are fewer periods than
         parameters; or the spend of a channel never varied.
 
+    Warns
+    -----
+    AttributionWarning
+        If credit or spend has periods that the other lacks.
+
     Examples
     --------
     >>> from attribution.budget import CreditOverTime, Spend
@@ -106,7 +119,7 @@ def descriptive_curves(
     ...     unattributed=np.zeros(30), unattributed_values=None, totals=np.full(30, 100.0),
     ...     total_values=None, complete=np.ones(30, dtype=bool),
     ... )
-    >>> curves = descriptive_curves(credit, spend, carry_over=0.0)
+    >>> curves = descriptive_curves(credit, spend)
     >>> curves.kind, [round(float(x), 2) for x in curves["tv"].value([0, 100, 400])]
     ('descriptive', [0.0, 20.0, 40.0])
     """
@@ -115,8 +128,8 @@ def descriptive_curves(
         raise InputError(f"credit is a {type(credit).__name__}. Hint: give attribute_by(...).")
     form, rng, panel = family_of(family), generator_of(random_state), panel_of(spend, credit)
     amounts = _credit_of(credit, panel, of)
-    factors = _factors(calibrated, panel.spend.lines, int(n_draws), rng)
-    v, fixed = half_lives(panel, carry_over)
+    factors = _factors(calibrated, credit.model, panel.spend.lines, int(n_draws), rng)
+    v, fixed = half_lives(panel, carry_over, 0.0 if credit.by == "touch" else None)
     require_periods(panel, 3 if not fixed.all() else 2, "of each line")
     fits = [
         _fitted(panel, i, amounts[:, i], form, v, fixed, int(n_draws), rng)
@@ -152,6 +165,7 @@ def _credit_of(credit: CreditOverTime, panel: Panel, of: Outcome) -> FloatArray:
 
 def _factors(
     calibrated: Attribution | None,
+    model: str,
     lines: tuple[str, ...],
     n_draws: int,
     rng: np.random.Generator,
@@ -164,6 +178,11 @@ def _factors(
     if "factor" not in columns:
         raise InputError(
             f"calibrated={calibrated.model!r} has no factors. Hint: give what calibrate() returned."
+        )
+    if calibrated.model != f"{model}, calibrated":
+        raise InputError(
+            f"The credit is by {model!r}, the factors are of {calibrated.model!r}: those of one "
+            "model do not fit the credit of another. Hint: calibrate what this model gave."
         )
     place = {name: i for i, name in enumerate(calibrated.channels)}
     for line in lines:
@@ -230,12 +249,12 @@ def _result(
         today=dict(zip(lines, means, strict=True)),
         observed=panel.observed(),
         period=panel.period,
-        quality=quality_of(amounts, residuals, panel.n_left_out, fits[0].lags),
+        quality=quality_of(panel, amounts, residuals, fits[0].lags),
         lines={
             line: FrozenDict(
                 {
                     "informed": 0.0 if line in idle else informed(fits[i].u_draws[:, 0], form),
-                    "r2": quality_of(amounts[:, [i]], residuals[:, [i]], 0, 0)["r2"],
+                    "r2": quality_of(panel, amounts[:, [i]], residuals[:, [i]], 0)["r2"],
                 }
             )
             for i, line in enumerate(lines)

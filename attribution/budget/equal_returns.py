@@ -29,7 +29,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from attribution.arrays import FloatArray, IntArray
+from attribution.arrays import FloatArray, Immutable, IntArray
 from attribution.budget.curves import Curve, HillEnvelope, PowerCurve
 from attribution.errors import InputError
 
@@ -38,11 +38,27 @@ FARTHEST = 650.0  # the largest logarithm of a price, either way
 SMALLEST = 1e-9  # ratio of demand to target that the search tells apart
 
 
-class Families:
-    """n curves of several classes, evaluated class by class; parts are (places, stacked curves)."""
+@dataclass(frozen=True, eq=False)
+class Part(Immutable):
+    """Curves of one class, stacked, and their places among all: an array, or a slice of all."""
 
-    def __init__(self, n: int, parts: Sequence[tuple[Any, Curve]]) -> None:
-        self.n, self.parts = n, tuple(parts)
+    at: Any
+    curve: Curve
+
+
+@dataclass(frozen=True, eq=False)
+class Families(Immutable):
+    """n curves of several classes, evaluated class by class."""
+
+    n: int
+    parts: tuple[Part, ...]
+
+    def equals(self, other: object) -> bool:
+        """Tell whether the other object has the same curves, bit by bit."""
+        if not isinstance(other, Families) or self.n != other.n:
+            return False
+        pairs = zip(self.parts, other.parts, strict=False)
+        return len(self.parts) == len(other.parts) and all(a.equals(b) for a, b in pairs)
 
     @classmethod
     def of(cls, curves: Sequence[Curve] | Curve) -> Families:
@@ -50,7 +66,7 @@ class Families:
         if isinstance(curves, Curve):
             n = max([np.size(getattr(curves, name)) for name in curves.parameters])
             whole = replace(curves, scale=np.broadcast_to(curves.scale, n))
-            return cls(n, [(slice(None), whole)])
+            return cls(n, (Part(slice(None), whole),))
         classes = list(dict.fromkeys(type(curve) for curve in curves))
         kinds = np.array([classes.index(type(curve)) for curve in curves])
         places = [np.flatnonzero(kinds == kind) for kind in range(len(classes))]
@@ -58,7 +74,8 @@ class Families:
         stacked = [each[0].stack(each) for each in members]
         one = len(classes) == 1
         pairs = zip(places, stacked, strict=True)
-        return cls(len(curves), [(slice(None) if one else at, each) for at, each in pairs])
+        parts = tuple(Part(slice(None) if one else at, each) for at, each in pairs)
+        return cls(len(curves), parts)
 
     def value(self, spend: FloatArray) -> FloatArray:
         """Return the outcome of each line, shape (n,)."""
@@ -75,36 +92,41 @@ class Families:
     def straight(self) -> FloatArray:
         """Return the slopes of straight parts, where `inverse_marginal` jumps."""
         kinds = (HillEnvelope, PowerCurve)
-        slopes = [np.ravel(c.marginal(0.0)) for _, c in self.parts if isinstance(c, kinds)]
+        curves = [part.curve for part in self.parts if isinstance(part.curve, kinds)]
+        slopes = [np.ravel(curve.marginal(0.0)) for curve in curves]
         found = np.concatenate([np.zeros(0), *slopes])
         return np.asarray(found[np.isfinite(found) & (found > 0)])
 
     def times(self, weight: FloatArray) -> Families:
         """Return the curves with each outcome multiplied, by shape (n,)."""
-        parts = [(at, replace(each, scale=each.scale * weight[at])) for at, each in self.parts]
-        return Families(self.n, parts)
+
+        def heavier(part: Part) -> Part:
+            return Part(part.at, replace(part.curve, scale=part.curve.scale * weight[part.at]))
+
+        return Families(self.n, tuple(heavier(part) for part in self.parts))
 
     def take(self, lines: IntArray) -> Families:
         """Return the curves of some lines, given in rising order."""
         if len(lines) == self.n:
             return self
         parts = []
-        for at, each in self.parts:
-            if isinstance(at, slice):
-                return Families(len(lines), [(at, each.take(lines))])
-            chosen = np.isin(at, lines)
+        for part in self.parts:
+            if isinstance(part.at, slice):
+                return Families(len(lines), (Part(part.at, part.curve.take(lines)),))
+            chosen = np.isin(part.at, lines)
             if chosen.any():
-                parts.append((np.searchsorted(lines, at[chosen]), each.take(chosen)))
-        return Families(len(lines), parts)
+                places = np.searchsorted(lines, part.at[chosen])
+                parts.append(Part(places, part.curve.take(chosen)))
+        return Families(len(lines), tuple(parts))
 
     def _each(self, function: Callable[[Curve, Any], Any]) -> FloatArray:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            if len(self.parts) == 1 and isinstance(self.parts[0][0], slice):
-                at, curve = self.parts[0]
-                return np.asarray(function(curve, at))
+            first = self.parts[0] if self.parts else None
+            if first is not None and isinstance(first.at, slice):
+                return np.asarray(function(first.curve, first.at))
             result = np.empty(self.n)
-            for at, curve in self.parts:
-                result[at] = function(curve, at)
+            for part in self.parts:
+                result[part.at] = function(part.curve, part.at)
             return result
 
 

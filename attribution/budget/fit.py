@@ -9,7 +9,7 @@ Curves of a channel are of three kinds, and only the last two speak of what spen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from attribution.arrays import FloatArray, FrozenDict, Immutable
 from attribution.budget.curves import Curve
+from attribution.budget.panel import Panel
 from attribution.budget.shapes import FamilyName
 from attribution.errors import InputError, nearest
 from attribution.models.base import Outcome
@@ -62,14 +63,16 @@ class CurveFit(Immutable, Mapping[str, Curve]):
     draws
         By line, one object for n_draws curves. Draw i of all lines belong together.
     today
-        Mean spend per period of each line.
+        Mean spend per period of each line, of all periods; pass today= to `allocate` where spend
+        has changed since.
     observed
         Least and largest spend of a period, by line. Elsewhere a curve is extrapolated.
     period
         "D", "W", "MS", "QS" or "YS".
     quality
-        n_periods, n_left_out (incomplete periods), r2, residual_sd, autocorrelation of neighbouring
-        residuals, durbin_watson (2 where there is none), hac_lags; see `to_frame` for lines.
+        n_periods, n_left_out (incomplete periods), n_unmatched (periods that spend or outcome
+        lacks), r2, residual_sd, autocorrelation of neighbouring residuals, durbin_watson (2 where
+        there is none), hac_lags; see `to_frame` for lines.
     lines
         By line: informed, the share of the doubt about the shape that the data have taken away
         (near 0 the shape is that of the prior); r2 of the line where lines are fitted one by one.
@@ -124,8 +127,9 @@ class CurveFit(Immutable, Mapping[str, Curve]):
         pandas.DataFrame
             Index line; columns: the parameters of the curve, today, spend, value (per period),
             marginal (what one more unit of money per period brings) with its _low, _high and _se
-            over the draws, average (value / spend, NaN at 0), then those of `lines`. `attrs` hold
-            kind, of, confidence and the statement.
+            over the draws (infinite where draws are, as of power curves at 0), average (value /
+            spend, NaN at 0), then those of `lines`. `attrs` hold kind, of, confidence and the
+            statement.
 
         Raises
         ------
@@ -148,8 +152,9 @@ class CurveFit(Immutable, Mapping[str, Curve]):
     def _row(self, line: str, spend: float, confidence: float) -> dict[str, Any]:
         curve = self.curves[line]
         value, marginals = float(curve.value(spend)), self.draws[line].marginal(spend)
-        low, high = np.quantile(marginals, [(1 - confidence) / 2, (1 + confidence) / 2])
-        finite = np.isfinite(marginals).all()
+        finite = bool(np.isfinite(marginals).all())
+        ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+        low, high = np.quantile(marginals, ends, method="linear" if finite else "inverted_cdf")
         return {
             **{name: getattr(curve, name) for name in curve.parameters},
             "today": self.today[line],
@@ -169,33 +174,60 @@ class CurveFit(Immutable, Mapping[str, Curve]):
         Raises
         ------
         InputError
-            If the curves are of value already, or the value of a conversion is negative.
+            If the curves are of value already, or the value of a conversion is not above 0.
         """
         worth = value_per_conversion
+        curves = {line: curve.valued(worth) for line, curve in self.curves.items()}
         return replace(
             self,
             of="value",
-            curves={line: curve.valued(worth) for line, curve in self.curves.items()},
+            curves=curves,
             draws={line: curve.valued(worth) for line, curve in self.draws.items()},
+            quality={**self.quality, "residual_sd": self.quality["residual_sd"] * worth},
+        )
+
+    def take(self, lines: Sequence[str]) -> Self:
+        """Return the curves of some lines, in this order; quality stays that of the whole fit.
+
+        Raises
+        ------
+        InputError
+            If there is no such line, or none is asked for.
+        """
+        if isinstance(lines, str) or not len(lines):
+            raise InputError(f"lines={lines!r} is no list of lines. Hint: [{next(iter(self))!r}].")
+        for line in lines:
+            if line not in self.curves:
+                raise InputError(f"There is no line {line!r}.{nearest(str(line), self.curves)}")
+        return replace(
+            self,
+            curves={line: self.curves[line] for line in lines},
+            draws={line: self.draws[line] for line in lines},
+            today={line: self.today[line] for line in lines},
+            observed={line: self.observed[line] for line in lines},
+            lines={line: self.lines[line] for line in lines},
         )
 
 
 def quality_of(
-    outcome: FloatArray, residuals: FloatArray, n_left_out: int, lags: int
+    panel: Panel, outcome: FloatArray, residuals: FloatArray, lags: int
 ) -> FrozenDict[float]:
     """Summarise residuals, shape (n_periods, n_series) as the outcome; series are pooled."""
     n, squares = len(outcome), float((residuals**2).sum())
     spread = float(((outcome - outcome.mean(axis=0)) ** 2).sum())
-    steps = float((np.diff(residuals, axis=0) ** 2).sum())
-    along = float((residuals[1:] * residuals[:-1]).sum())
+    neighbours = np.diff(panel.rows) == 1
+    paired = squares * float(neighbours.mean())
+    one, next_one = residuals[:-1][neighbours], residuals[1:][neighbours]
+    along, steps = float((one * next_one).sum()), float(((next_one - one) ** 2).sum())
     return FrozenDict(
         {
             "n_periods": float(n),
-            "n_left_out": float(n_left_out),
+            "n_left_out": float(panel.n_left_out),
+            "n_unmatched": float(panel.n_unmatched),
             "r2": 1.0 - squares / spread if spread else np.nan,
             "residual_sd": float(np.sqrt(squares / residuals.size)),
-            "autocorrelation": along / squares if squares else 0.0,
-            "durbin_watson": steps / squares if squares else 2.0,
+            "autocorrelation": along / paired if paired else 0.0,
+            "durbin_watson": steps / paired if paired else 2.0,
             "hac_lags": float(lags),
         }
     )

@@ -10,12 +10,17 @@ bring.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
 
 from attribution.arrays import FloatArray
 from attribution.budget.curves import Curve
+from attribution.errors import InputError
+from attribution.models.base import Outcome
+from attribution.results import Attribution
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,3 +38,39 @@ class CreditCurve(Curve):
 
     def _inverse(self, price: FloatArray) -> FloatArray:
         return np.asarray(self.scale / price)
+
+
+def read_credit(credit: Any, of: Outcome) -> tuple[tuple[str, ...], FloatArray]:
+    """Return lines and their credit, shape (n,).
+
+    Raises
+    ------
+    InputError
+        If credit is negative, NaN, or 0 for all.
+    """
+    if isinstance(credit, Attribution):
+        if of not in get_args(Outcome):
+            raise InputError(f"of={of!r} is not one of {get_args(Outcome)}.")
+        given = credit.conversions if of == "conversions" else credit.values
+        if given is None:
+            raise InputError("This attribution has no value. Hint: of='conversions'.")
+        lines, amounts = credit.channels, given
+    elif isinstance(credit, Mapping):
+        lines = tuple(credit)
+        try:
+            amounts = np.array([float(credit[line]) for line in lines])
+        except (TypeError, ValueError):
+            raise InputError("credit holds what is no number. Hint: {line: credit}.") from None
+    else:
+        raise InputError(
+            f"credit is a {type(credit).__name__}. Hint: an Attribution, or a mapping."
+        )
+    bad = ~(np.isfinite(amounts) & (amounts >= 0))
+    if bad.any():
+        raise InputError(
+            f"Credit of {lines[bad.argmax()]!r} is {amounts[bad][0]:g}, and {bad.sum():,} do not "
+            "fit. Hint: credit is 0 or more; leave such lines out, or fix their spend."
+        )
+    if not amounts.sum() > 0:
+        raise InputError("All credit is 0, so nothing tells lines apart. Hint: check the model.")
+    return lines, amounts

@@ -2,9 +2,13 @@
 
     y_t = baseline_t + sum_c f_c(a_ct) + e_t
 
-The baseline has an intercept, a linear trend and the first harmonics of the year; f_c is the curve
-of line c at the spend that acts, and is 0 or more. `attribution.budget.shapes` has the curves and
-their priors, `attribution.budget.least_squares` the estimate and its draws.
+The baseline has an intercept, a linear trend, the first harmonics of the year and, where periods
+are days, a level for each weekday; f_c is the curve of line c at the spend that acts, and is 0 or
+more. `attribution.budget.shapes` has the curves and their priors,
+`attribution.budget.least_squares` the estimate and its draws.
+
+All that the curves bring in the fitted periods is no more than what came in: no baseline is below 0
+on average. That holds with lift tests as well.
 
 Whether this is causal rests on one thing: that spend moved for reasons which did not move the
 outcome themselves. Trend and season are allowed for, other demand is not. A lift test mends it:
@@ -33,17 +37,20 @@ import numpy.typing as npt
 from attribution.arrays import FloatArray, FrozenDict, IntArray
 from attribution.budget.calendar import edges, timestamps
 from attribution.budget.fit import STATEMENTS, CurveFit, quality_of
-from attribution.budget.least_squares import Data, Estimate, LiftRow, estimate
+from attribution.budget.least_squares import FEW, Estimate, estimate
 from attribution.budget.over_time import CreditOverTime
 from attribution.budget.panel import (
     PERIOD_DAYS,
     STEADY,
+    Data,
+    LiftRow,
     Panel,
     curve_of,
     family_of,
     half_lives,
     informed,
     never_varied,
+    numbers,
     panel_of,
     require_finite,
     require_options,
@@ -60,7 +67,7 @@ from attribution.models.sampling import generator_of
 DAYS_PER_YEAR = 365.25
 ONE_LINE = 0.999  # correlation from which two lines are one
 HARD_TO_TELL = 0.9
-UNLIKELY = 0.05
+HALF = 0.5
 
 
 def incremental_curves(
@@ -82,9 +89,11 @@ def incremental_curves(
     ----------
     outcome
         A `CreditOverTime`, whose totals count and whose incomplete periods are left out; or one
-        number per period of the spend, in its order.
+        number per period of the spend, in its order. A pandas Series with dates for its index must
+        have those of the spend.
     spend
-        With periods.
+        With periods. Mean spend of all periods is `today` of the result; pass today= to `allocate`
+        where spend has changed since.
     family
         Form of the curves: "power" never levels off, "exponential" and "hill" do.
     of
@@ -97,8 +106,8 @@ def incremental_curves(
         Harmonics of the year in the baseline. None: two where 18 months are covered, one from a
         year on, none below; no more than the periods can show.
     lifts
-        Experiments; without a period they stand for all periods of the spend. The level of a
-        tested line comes from its tests alone.
+        Experiments, which count conversions; without a period they stand for all periods of the
+        spend. The level of a tested line comes from its tests alone.
     n_draws
         Draws of the curves, for intervals and plans.
     random_state
@@ -119,7 +128,8 @@ def incremental_curves(
     Warns
     -----
     AttributionWarning
-        If two lines mostly moved together, or the curves bring more than came in.
+        If two lines mostly moved together, outcome or spend has periods that the other lacks, or
+        spend varied so little that curves may well bring more than came in.
 
     Examples
     --------
@@ -138,7 +148,7 @@ def incremental_curves(
     form, rng, panel = family_of(family), generator_of(random_state), panel_of(spend, outcome)
     y = _outcome_of(outcome, panel, of)
     harmonics = _harmonics(panel, season)
-    tests = tuple(_test(lift, panel) for lift in _lifts(lifts))
+    tests = tuple(_test(lift, panel) for lift in _lifts(lifts, of))
     tested = sorted({test.line for test in tests})
     plain = _baseline(panel, trend, harmonics)
     baseline = _with_controls(panel, plain, tested)
@@ -148,9 +158,9 @@ def incremental_curves(
     require_periods(panel, baseline.shape[1] + n_shapes, what)
     _require_movement(panel, plain, tested)
     data = Data(y, baseline, panel.relative, panel.rows, form, v, fixed, tests)
-    fit = _result(panel, data, estimate(data, int(n_draws), rng), family, of, harmonics)
-    _warn_of_excess(fit, float(y.mean()))
-    return fit
+    found = estimate(data, int(n_draws), rng)
+    _warn_of_excess(found)
+    return _result(panel, data, found, family, of, harmonics)
 
 
 def _result(
@@ -158,9 +168,7 @@ def _result(
 ) -> CurveFit:
     lines, means = panel.spend.lines, panel.today.tolist()
     form: Family = data.family
-    quality = quality_of(
-        data.outcome[:, None], found.residuals[:, None], panel.n_left_out, found.lags
-    )
+    quality = quality_of(panel, data.outcome[:, None], found.residuals[:, None], found.lags)
     return CurveFit(
         kind="incremental",
         of=of,
@@ -188,35 +196,43 @@ def _result(
             line: FrozenDict({"informed": informed(found.u_draws[:, i], form)})
             for i, line in enumerate(lines)
         },
-        statement=_statement(data, harmonics),
+        statement=_statement(panel, data, harmonics),
     )
 
 
-def _warn_of_excess(fit: CurveFit, came_in: float) -> None:
-    """Warn if nearly all draws bring more at today's spend than there was."""
-    brought = sum(curve.value(fit.today[line]) for line, curve in fit.draws.items())
-    least = float(np.quantile(brought, UNLIKELY))
-    if least > came_in:
+def _warn_of_excess(found: Estimate) -> None:
+    """Warn if what came in, and not the data, holds the curves down."""
+    if found.held or found.kept < HALF:
+        rest = "They stand, as hardly any is left" if found.kept < FEW else "They are left out"
         warn(
-            f"At today's spend the curves bring {least:,.4g} a period or more, but {came_in:,.4g} "
-            "came in: spend varied too little to tell advertising from what would have come "
-            "anyway. Hint: vary it on purpose, give lifts, or take fewer lines."
+            f"{100 * (1 - found.kept):.0f} % of the draws of curves bring more than came in: spend "
+            "varied too little to tell advertising from what would have come anyway. "
+            f"{rest}. Hint: vary it on purpose, give lifts, or take fewer lines."
         )
 
 
-def _statement(data: Data, harmonics: int) -> str:
+def _statement(panel: Panel, data: Data, harmonics: int) -> str:
     season = {0: "no season", 1: "1 harmonic of the year"}.get(
         harmonics, f"{harmonics} harmonics of the year"
     )
     tested = f"{len(data.tests):,} lift test{'' if len(data.tests) == 1 else 's'}"
     level = ", and alone set the level of their lines" if data.tests else ""
-    return f"{STATEMENTS['incremental']} The baseline has {season}; {tested} joined the fit{level}."
+    days = " and a level for each weekday" if panel.period == "D" else ""
+    return (
+        f"{STATEMENTS['incremental']} The baseline has {season}{days}; {tested} joined the "
+        f"fit{level}."
+    )
 
 
 def _outcome_of(outcome: Any, panel: Panel, of: Outcome) -> FloatArray:
     series = outcome.outcome(of) if isinstance(outcome, CreditOverTime) else outcome
-    y = np.asarray(series, dtype=np.float64)[panel.places]
+    y = numbers(series)[panel.places]
     require_finite(y)
+    if len(y) and not y.any():
+        raise InputError(
+            f"The outcome is 0 in all {len(y):,} periods: there is nothing to tell effects by. "
+            "Hint: is it the right column?"
+        )
     return y
 
 
@@ -249,7 +265,14 @@ def _baseline(panel: Panel, trend: bool, harmonics: int) -> FloatArray:
     for each in range(1, harmonics + 1):
         angle = 2.0 * np.pi * each * years
         columns += [np.cos(angle), np.sin(angle)]
+    columns += _weekdays(panel) if panel.period == "D" else []
     return np.stack(columns, axis=1)
+
+
+def _weekdays(panel: Panel) -> list[FloatArray]:
+    """Return a column of 0 and 1 for each weekday but the first, in the time zone of the spend."""
+    days = timestamps(panel.starts[panel.rows], panel.spend.tz).day_of_week.to_numpy()
+    return [(days == day).astype(np.float64) for day in np.unique(days)[1:]]
 
 
 def _with_controls(panel: Panel, baseline: FloatArray, tested: list[int]) -> FloatArray:
@@ -297,7 +320,11 @@ def _judge(one: str, other: str, together: float) -> None:
         )
 
 
-def _lifts(lifts: Sequence[Lift] | None) -> Sequence[Lift]:
+def _lifts(lifts: Sequence[Lift] | None, of: Outcome) -> Sequence[Lift]:
+    if lifts and of == "value":
+        raise InputError(
+            "of='value', but lifts count conversions. Hint: fit conversions and use .valued(...)."
+        )
     for lift in lifts or ():
         if not isinstance(lift, Lift):
             raise InputError(f"lifts holds a {type(lift).__name__}. Hint: give Lift(...).")

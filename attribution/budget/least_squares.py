@@ -15,6 +15,14 @@ where a test of line c, which found `incremental` with a standard error, adds th
 (sum_t weight_t beta_c g(a_ct) - incremental) / standard error, and a prior the row
 (u - mean) / sd. sigma^2 is the sum of squares over n less the effective number of parameters.
 
+**What came in.** Where there is a baseline, curves that bring more in all rows than the outcome's
+sum ask for one that is negative on average, which is impossible. The row
+
+    max(0, brought - came in) / (SLACK came in)
+
+joins the optimum, and draws that bring more than came in are left out, as a prior would that knows
+of it. Where fewer than FEW of the draws remain, all are kept: so few would say little of the doubt.
+
 **Draws.** For given shapes (u, v) the model is linear. Shapes are drawn from the normal
 approximation at the optimum and weighed by exp(-objective / 2), with the best beta of those
 shapes; weights are flattened (powers below 1) where few draws would carry all. Given shapes, beta
@@ -37,15 +45,15 @@ autocorrelation consistent covariance matrix estimator (whiten first).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from attribution.arrays import BoolArray, FloatArray, IntArray
-from attribution.budget.autocorrelation import lags_of, newey_west, whitened
-from attribution.budget.shapes import HALF_LIFE_SD, Family, acting, acting_slope
+from attribution.arrays import FloatArray, IntArray
+from attribution.budget.autocorrelation import lags_of, newey_west, whitened, with_gaps
+from attribution.budget.panel import Data
+from attribution.budget.shapes import acting, acting_slope
+from attribution.errors import InputError
 
 PROPOSALS = 4  # shapes drawn for each draw that is kept
 WORTH = 0.05  # weighted proposals are worth at least this share of as many unweighted ones
@@ -54,62 +62,8 @@ ROUNDS = 4  # of sigma
 EXACT = 1e-6  # of the largest outcome: the least sigma
 CLOSE = 0.02  # relative change of sigma that ends them
 BATCH_ENTRIES = 2**20
-
-
-class LiftRow(NamedTuple):
-    """A lift: sum over periods of weights times what a line brings, with its error."""
-
-    line: int
-    weights: FloatArray
-    incremental: float
-    standard_error: float
-
-
-@dataclass(frozen=True)
-class Data:
-    """What is fitted.
-
-    Attributes
-    ----------
-    outcome
-        Shape (n,).
-    baseline
-        Shape (n, n_baseline), of full rank; may have no columns.
-    spend
-        Shape (n_periods, n_lines), in multiples of the line's mean.
-    rows
-        Shape (n,); the periods of the outcome.
-    family
-        Form of the curves.
-    v
-        Shape (n_lines,); prior means of v, or its fixed values.
-    fixed
-        Shape (n_lines,); True where v is not estimated.
-    tests
-        Lifts.
-    """
-
-    outcome: FloatArray
-    baseline: FloatArray
-    spend: FloatArray
-    rows: IntArray
-    family: Family
-    v: FloatArray
-    fixed: BoolArray
-    tests: tuple[LiftRow, ...] = ()
-
-    @property
-    def n_lines(self) -> int:
-        """Number of lines."""
-        return int(self.spend.shape[1])
-
-    @cached_property
-    def prior(self) -> tuple[FloatArray, FloatArray, BoolArray]:
-        """Mean, standard deviation and whether free, of u and v in a row; shape (2 n_lines,)."""
-        u = np.full(self.n_lines, self.family.prior_mean)
-        sd = np.repeat([self.family.prior_sd, HALF_LIFE_SD], self.n_lines)
-        free = np.concatenate([np.ones(self.n_lines, dtype=bool), ~self.fixed])
-        return np.concatenate([u, self.v]), sd, free
+SLACK = 0.01  # share of what came in, by which more costs as much as one standard deviation
+FEW = 0.05  # share of draws that is too few to stand for all
 
 
 class Estimate(NamedTuple):
@@ -123,12 +77,12 @@ class Estimate(NamedTuple):
         Shape (n_draws, n_lines).
     residuals
         Shape (n,); of the outcome, not whitened.
-    sigma, rho
-        See the module.
-    parameters
-        Effective number of parameters, the baseline's among them.
     lags
         Of the sandwich.
+    held
+        Whether the optimum would bring more than came in.
+    kept
+        Share of the draws that bring no more than came in.
     """
 
     beta: FloatArray
@@ -138,16 +92,15 @@ class Estimate(NamedTuple):
     u_draws: FloatArray
     v_draws: FloatArray
     residuals: FloatArray
-    sigma: float
-    rho: float
-    parameters: float
     lags: int
+    held: bool
+    kept: float
 
 
 def estimate(data: Data, n_draws: int, rng: np.random.Generator) -> Estimate:
     """Fit and draw; see the module."""
     fitted = fit(data)
-    beta_draws, shapes = draw(fitted, n_draws, rng)
+    beta_draws, shapes, kept = draw(fitted, n_draws, rng)
     split = data.n_lines
     return Estimate(
         beta=fitted.beta,
@@ -157,10 +110,9 @@ def estimate(data: Data, n_draws: int, rng: np.random.Generator) -> Estimate:
         u_draws=shapes[:, :split],
         v_draws=shapes[:, split:],
         residuals=raw_residuals(fitted),
-        sigma=fitted.rows.sigma,
-        rho=fitted.rows.rho,
-        parameters=fitted.parameters,
         lags=lags_of(len(data.outcome)),
+        held=fitted.held,
+        kept=kept,
     )
 
 
@@ -169,20 +121,25 @@ def nothing(data: Data, n_draws: int) -> Estimate:
     mean, split, n = data.prior[0], data.n_lines, len(data.outcome)
     zero = np.zeros((n_draws, split))
     u, v = mean[:split], mean[split:]
-    return Estimate(zero[0], u, v, zero, zero + u, zero + v, np.zeros(n), 0.0, 0.0, 0.0, lags_of(n))
+    return Estimate(zero[0], u, v, zero, zero + u, zero + v, np.zeros(n), lags_of(n), False, 1.0)
 
 
 class Rows:
-    """The rows of the least squares at given rho and sigma: data, then tests."""
+    """The rows of the least squares at given rho and sigma: data, tests, then what came in.
+
+    The last, where there is one, only counts as far as it is exceeded.
+    """
 
     def __init__(self, data: Data, rho: float, sigma: float) -> None:
         self.data, self.rho, self.sigma = data, rho, sigma
-        self._q = np.linalg.qr(whitened(data.baseline, rho))[0]
+        self._q = np.linalg.qr(whitened(data.baseline, rho, data.apart))[0]
         found = [test.incremental / test.standard_error for test in data.tests]
+        self.n_plain = len(data.outcome) + len(found)
+        found += [1.0 / SLACK] if data.came_in else []
         self.target = np.append(self._scaled(data.outcome[:, None])[:, 0], found)
 
     def _scaled(self, columns: FloatArray) -> FloatArray:
-        white = whitened(columns, self.rho)
+        white = whitened(columns, self.rho, self.data.apart)
         return np.asarray((white - self._q @ (self._q.T @ white)) / self.sigma)
 
     def of(self, columns: FloatArray) -> FloatArray:
@@ -193,16 +150,25 @@ class Rows:
         for i, test in enumerate(self.data.tests):
             brought = columns[..., test.line] @ test.weights
             rows[..., n + i, test.line] = brought / test.standard_error
+        if self.data.came_in:
+            rows[..., -1, :] = columns[..., self.data.rows, :].sum(axis=-2)
+            rows[..., -1, :] /= SLACK * self.data.came_in
         return rows
 
+    def excess(self, fits: FloatArray) -> FloatArray:
+        """Return fitted rows less their target; that of what came in only if it is exceeded."""
+        left = fits - self.target
+        left[self.n_plain :] = np.maximum(left[self.n_plain :], 0.0)
+        return np.asarray(left)
+
     def design(self, shapes: FloatArray) -> FloatArray:
-        """Return the rows of one unit of beta, (n_sets, n + n_tests, n_lines), for sets of u, v."""
+        """Return the rows of one unit of beta, (n_sets, n_rows, n_lines), for sets of u, v."""
         lines, family = self.data.n_lines, self.data.family
         a = acting(self.data.spend, shapes[:, lines:])
         return self.of(family.basis(a, shapes[:, None, :lines])[0])
 
     def slopes(self, shapes: FloatArray) -> FloatArray:
-        """Return `design` and its derivatives by u and v, shape (3, n + n_tests, n_lines)."""
+        """Return `design` and its derivatives by u and v, shape (3, n_rows, n_lines)."""
         u, v = shapes[: self.data.n_lines], shapes[self.data.n_lines :]
         a = acting(self.data.spend, v[None])[0]
         g, by_a, by_u = self.data.family.basis(a, u)
@@ -228,6 +194,8 @@ class Fitted(NamedTuple):
         Upper triangular, over the free shapes: their covariance is (root' root)^-1.
     parameters
         Effective number, the baseline's among them.
+    held
+        Whether it would bring more than came in.
     """
 
     rows: Rows
@@ -237,6 +205,7 @@ class Fitted(NamedTuple):
     design: FloatArray
     root: FloatArray
     parameters: float
+    held: bool
 
     @property
     def freedom(self) -> float:
@@ -251,12 +220,14 @@ def fit(data: Data) -> Fitted:
     """Minimise the objective, and settle rho and sigma."""
     mean, n = data.prior[0], len(data.outcome)
     plain = Rows(data, 0.0, 1.0)
-    design = plain.design(mean[None])[0]
-    beta = np.linalg.lstsq(design, plain.target, rcond=None)[0]
-    sigma = _sigma(plain, plain.target - design @ beta, data.baseline.shape[1] + data.n_lines)
+    design, target = plain.design(mean[None])[0, : plain.n_plain], plain.target[: plain.n_plain]
+    beta = np.linalg.lstsq(design, target, rcond=None)[0]
+    sigma = _sigma(plain, target - design @ beta, data.baseline.shape[1] + data.n_lines)
     fitted = _optimum(Rows(data, 0.0, sigma), np.maximum(beta, 0.1 * sigma), mean)
     left = fitted.residuals[:n]
-    along, squares = float(left[1:] @ left[:-1]), float(left @ left)
+    neighbours = data.apart[1:] == 1.0
+    along = float((left[1:] * left[:-1])[neighbours].sum())
+    squares = float(left @ left * neighbours.mean())
     rho = min(max(along / squares, 0.0), MAX_RHO) if squares else 0.0
     sigma = _sigma(fitted.rows, fitted.residuals, fitted.parameters) * np.sqrt(1.0 - rho**2)
     for _ in range(ROUNDS):
@@ -279,7 +250,7 @@ def _optimum(rows: Rows, beta: FloatArray, shapes: FloatArray) -> Fitted:
     from scipy.optimize import least_squares
 
     mean, sd, free = rows.data.prior
-    lines = len(beta)
+    lines, n = len(beta), rows.n_plain
     pull = np.hstack([np.zeros((free.sum(), lines)), np.diag(1.0 / sd[free])])
 
     def unpacked(theta: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -289,13 +260,14 @@ def _optimum(rows: Rows, beta: FloatArray, shapes: FloatArray) -> Fitted:
 
     def residuals(theta: FloatArray) -> FloatArray:
         beta, full = unpacked(theta)
-        fits = rows.design(full[None])[0] @ beta - rows.target
-        return np.append(fits, (full[free] - mean[free]) / sd[free])
+        fits = rows.design(full[None])[0] @ beta
+        return np.append(rows.excess(fits), (full[free] - mean[free]) / sd[free])
 
     def jacobian(theta: FloatArray) -> FloatArray:
         beta, full = unpacked(theta)
         g, by_u, by_v = rows.slopes(full)
         columns = np.hstack([g, np.hstack([by_u * beta, by_v * beta])[:, free]])
+        columns[n:] *= rows.excess(g @ beta)[n:, None] > 0
         return np.vstack([columns, pull])
 
     start = np.append(np.maximum(beta, 0.0), shapes[free])
@@ -304,72 +276,91 @@ def _optimum(rows: Rows, beta: FloatArray, shapes: FloatArray) -> Fitted:
     beta, full = unpacked(solved.x)
     beta = np.where(solved.active_mask[:lines] < 0, 0.0, beta)
     theta = np.append(beta, solved.x[lines:])
-    n, slopes = len(rows.target), jacobian(theta)
+    left, slopes = residuals(theta), np.delete(jacobian(theta), np.s_[n : len(rows.target)], axis=0)
     triangle = np.linalg.qr(slopes)[1]
     used = float((np.linalg.solve(triangle.T, slopes[:n].T) ** 2).sum())
     return Fitted(
         rows=rows,
         beta=beta,
         shapes=full,
-        residuals=-residuals(theta)[:n],
+        residuals=-left[:n],
         design=slopes[:n, :lines],
         root=triangle[lines:, lines:],
         parameters=rows.data.baseline.shape[1] + used,
+        held=bool((left[n : len(rows.target)] > 0).any()),
     )
 
 
-def draw(fitted: Fitted, n_draws: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """Return draws of beta (n_draws, n_lines) and of u and v (n_draws, 2 n_lines)."""
-    shapes, beta, gram = _weighted_shapes(fitted, n_draws, rng)
+def draw(
+    fitted: Fitted, n_draws: int, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray, float]:
+    """Return draws of beta (n_draws, n_lines), of u and v (n_draws, 2 n_lines), and share kept."""
+    limited = bool(fitted.rows.data.came_in)
+    drawn = PROPOSALS * n_draws if limited else n_draws
+    shapes, beta, gram, totals = _weighted_shapes(fitted, drawn, PROPOSALS * n_draws, rng)
     lines, n = beta.shape[1], len(fitted.rows.data.outcome)
     upper = np.swapaxes(np.linalg.cholesky(gram), 1, 2)
-    errors = np.linalg.solve(upper, rng.standard_normal((n_draws, lines, 1)))[..., 0]
+    errors = np.linalg.solve(upper, rng.standard_normal((drawn, lines, 1)))[..., 0]
     freedom = fitted.freedom
-    errors *= np.sqrt((n - fitted.parameters) / rng.chisquare(freedom, n_draws))[:, None]
+    errors *= np.sqrt((n - fitted.parameters) / rng.chisquare(freedom, drawn))[:, None]
     raw = beta + errors * _inflation(fitted)
-    return np.maximum(raw + np.maximum(-np.median(raw, axis=0), 0.0), 0.0), shapes
+    raw = np.maximum(raw + np.maximum(-np.median(raw, axis=0), 0.0), 0.0)
+    possible = (raw * totals).sum(axis=1) <= 1.0 / SLACK if limited else np.ones(drawn, dtype=bool)
+    kept = float(possible.mean())
+    chosen = np.resize(np.flatnonzero(possible | (kept < FEW)), n_draws)
+    return raw[chosen], shapes[chosen], kept
 
 
 def _weighted_shapes(
-    fitted: Fitted, n_draws: int, rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Draw shapes, and return them with the best beta and the Gram matrix of their design."""
+    fitted: Fitted, n_draws: int, proposals: int, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Draw shapes; return them, the best beta, the Gram matrix, and the row of what came in."""
     rows = fitted.rows
     mean, sd, free = rows.data.prior
-    proposals = PROPOSALS * n_draws
     steps = rng.standard_normal((proposals, int(free.sum())))
     shapes = np.tile(mean, (proposals, 1))
     shapes[:, free] = fitted.shapes[free] + np.linalg.solve(fitted.root, steps.T).T
     batch = max(1, BATCH_ENTRIES // rows.data.spend.size)
-    parts = [_solved(rows, shapes[i : i + batch]) for i in range(0, proposals, batch)]
-    beta, gram, squares = (np.concatenate(part) for part in zip(*parts, strict=True))
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = [_solved(rows, shapes[i : i + batch]) for i in range(0, proposals, batch)]
+    beta, gram, totals, squares = (np.concatenate(part) for part in zip(*parts, strict=True))
     pulls = (((shapes[:, free] - mean[free]) / sd[free]) ** 2).sum(axis=1)
     squares *= fitted.freedom / (len(rows.data.outcome) - fitted.parameters)
     chosen = _resampled(-(squares + pulls - (steps**2).sum(axis=1)) / 2.0, n_draws, rng)
-    return shapes[chosen], beta[chosen], gram[chosen]
+    return shapes[chosen], beta[chosen], gram[chosen], totals[chosen]
 
 
-def _solved(rows: Rows, shapes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the best beta, the Gram matrix, and the sum of squares less that of beta 0."""
-    design = rows.design(shapes)
+def _solved(rows: Rows, shapes: FloatArray) -> tuple[FloatArray, ...]:
+    """Return best beta, Gram matrix, last row of the design, sum of squares less that of beta 0."""
+    whole = rows.design(shapes)
+    design, target = whole[:, : rows.n_plain], rows.target[: rows.n_plain]
     across = np.swapaxes(design, 1, 2)
-    gram, moment = across @ design, across @ rows.target
+    gram, moment = across @ design, across @ target
     beta = np.linalg.solve(gram, moment[..., None])[..., 0]
-    return beta, gram, -(beta * moment).sum(axis=1)
+    return beta, gram, whole[:, -1], -(beta * moment).sum(axis=1)
 
 
 def _resampled(log_weights: FloatArray, n_draws: int, rng: np.random.Generator) -> IntArray:
-    """Choose n_draws of the proposals by weight, in random order, flattening weights if need be."""
-    power = 1.0
+    """Choose n_draws of the proposals by weight, in random order, flattening weights if need be.
+
+    Proposals whose weight is not finite, where shapes went beyond what numbers hold, are left out.
+    """
+    usable = np.flatnonzero(np.isfinite(log_weights))
+    if not len(usable):
+        raise InputError(
+            "No draw of the curves is finite. Hint: outcome and spend are too large or too small "
+            "to compute with."
+        )
+    logs, power = log_weights[usable] - log_weights[usable].max(), 1.0
     while True:
-        weights = np.exp(power * (log_weights - log_weights.max()))
+        weights = np.exp(power * logs)
         weights /= weights.sum()
         if 1.0 / (weights @ weights) >= WORTH * len(weights):
             break
         power *= 0.8
     places = (np.arange(n_draws) + rng.random()) / n_draws
     chosen = np.minimum(np.searchsorted(np.cumsum(weights), places), len(weights) - 1)
-    return rng.permutation(chosen)
+    return rng.permutation(usable[chosen])
 
 
 def _inflation(fitted: Fitted) -> FloatArray:
@@ -377,6 +368,7 @@ def _inflation(fitted: Fitted) -> FloatArray:
     n, design, residuals = len(fitted.rows.data.outcome), fitted.design, fitted.residuals
     bread = np.linalg.inv(design.T @ design)
     scores = design[:n] * residuals[:n, None]
+    scores = with_gaps(scores, fitted.rows.data.rows)
     meat = newey_west(scores, lags_of(n)) * n / (n - fitted.parameters)
     meat += design[n:].T @ design[n:]
     ratio = np.diag(bread @ meat @ bread) / np.diag(bread)
@@ -385,10 +377,10 @@ def _inflation(fitted: Fitted) -> FloatArray:
 
 def raw_residuals(fitted: Fitted) -> FloatArray:
     """Return the residuals of the outcome itself, shape (n,)."""
-    data, rho = fitted.rows.data, fitted.rows.rho
+    data, rho, apart = fitted.rows.data, fitted.rows.rho, fitted.rows.data.apart
     lines = data.n_lines
     a = acting(data.spend, fitted.shapes[None, lines:])[0]
     left = data.outcome - (data.family.basis(a, fitted.shapes[:lines])[0] @ fitted.beta)[data.rows]
-    white = whitened(left[:, None], rho)[:, 0]
-    gamma = np.linalg.lstsq(whitened(data.baseline, rho), white, rcond=None)[0]
+    white = whitened(left[:, None], rho, apart)[:, 0]
+    gamma = np.linalg.lstsq(whitened(data.baseline, rho, apart), white, rcond=None)[0]
     return np.asarray(left - data.baseline @ gamma)

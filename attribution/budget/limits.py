@@ -9,20 +9,22 @@ whole plan. `reader` reads them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from attribution.arrays import BoolArray, FloatArray, IntArray
+from attribution.arrays import BoolArray, FloatArray, Immutable, IntArray
 
 SLACK = 1e-9  # relative; what sums of rounded numbers may differ by
+MOST_SLACK = 1e-4  # of a step or unit; more of it would be money
+HELD = ("", "floor", "ceiling", "fixed", "step")  # what may hold a line, other than a group
 
 
-@dataclass(frozen=True)
-class Group:
+@dataclass(frozen=True, eq=False)
+class Group(Immutable):
     """Free lines under common limits, from which fixed lines are subtracted.
 
     Attributes
@@ -30,19 +32,19 @@ class Group:
     lines, own
         Places of all its free lines, and of those in no group within it, in rising order.
     groups
-        The groups within it.
+        The groups within it, by name.
     """
 
     name: str
     lines: IntArray
     own: IntArray
-    groups: tuple[Group, ...]
+    groups: Mapping[str, Group]
     low: float = 0.0
     high: float = math.inf
 
 
-@dataclass(frozen=True)
-class Limits:
+@dataclass(frozen=True, eq=False)
+class Limits(Immutable):
     """Limits of n lines; amounts are money per period.
 
     Attributes
@@ -92,11 +94,30 @@ class Limits:
     def reach(self, group: Group, low: FloatArray, high: FloatArray) -> tuple[float, float]:
         """Return the least and the most that a group can take, given ends of lines in units."""
         least, most = float(low[group.own].sum()), float(high[group.own].sum())
-        for inner in group.groups:
+        for inner in group.groups.values():
             ends = self.reach(inner, low, high)
             least, most = least + ends[0], most + ends[1]
         floor, ceiling = self.span(group)
         return max(least, floor), min(most, ceiling)
+
+    def full(self, spend: FloatArray, high: FloatArray) -> BoolArray:
+        """Tell which lines the given ceilings, or that of a group, let take no more, shape (n,)."""
+        amounts, (_, ends) = spend / (self.step or 1.0), self.units(high)
+        full: BoolArray = self._reached(amounts, ends)
+
+        def mark(group: Group) -> None:
+            if self._reached(amounts[group.lines].sum(), np.float64(self.span(group)[1])):
+                full[group.lines] = True
+            for inner in group.groups.values():
+                mark(inner)
+
+        mark(self.root)
+        return full
+
+    def _reached(self, amounts: Any, ends: Any) -> Any:
+        """Tell whether amounts in units are not below their ceilings."""
+        slack = SLACK * np.where(np.isfinite(ends), ends, 0.0) if self.step is None else 0.5
+        return np.asarray(amounts >= ends - slack)
 
     @cached_property
     def floor(self) -> float:
@@ -109,5 +130,6 @@ def inwards(amounts: Any, step: float, *, up: bool) -> Any:
     """Return numbers of steps: the least from an amount on, or the most up to it."""
     with np.errstate(invalid="ignore"):
         steps = np.asarray(amounts) / step
-        slack = SLACK * np.maximum(1.0, np.abs(np.where(np.isfinite(steps), steps, 0.0)))
+        size = np.abs(np.where(np.isfinite(steps), steps, 0.0))
+        slack = np.minimum(SLACK * np.maximum(1.0, size), MOST_SLACK)
         return np.ceil(steps - slack) if up else np.floor(steps + slack)

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from attribution.arrays import BoolArray, FloatArray, Immutable, IntArray
-from attribution.budget.calendar import Period
+from attribution.budget.autocorrelation import steps
+from attribution.budget.calendar import Period, from_local, timestamps
 from attribution.budget.curves import Curve
 from attribution.budget.over_time import CreditOverTime
-from attribution.budget.shapes import FAMILIES, HALF_LIFE_DAYS, Family, carry_over_of, half_life_of
+from attribution.budget.shapes import (
+    FAMILIES,
+    HALF_LIFE_DAYS,
+    HALF_LIFE_SD,
+    Family,
+    carry_over_of,
+    half_life_of,
+)
 from attribution.budget.spend import Spend
-from attribution.errors import InputError, nearest
+from attribution.errors import InputError, nearest, warn
 from attribution.models.base import Outcome
 
 PERIOD_DAYS = {"D": 1.0, "W": 7.0, "MS": 365.25 / 12, "QS": 365.25 / 4, "YS": 365.25}
@@ -35,12 +44,15 @@ class Panel(Immutable):
         Shape (n,); the same periods in the outcome.
     n_left_out
         Periods left out because the outcome covers only a part of them.
+    n_unmatched
+        Periods of the spend without outcome, and whole periods of the outcome without spend.
     """
 
     spend: Spend
     rows: IntArray
     places: IntArray
     n_left_out: int
+    n_unmatched: int
 
     @property
     def today(self) -> FloatArray:
@@ -70,6 +82,73 @@ class Panel(Immutable):
         return dict(zip(self.spend.lines, ends, strict=True))
 
 
+class LiftRow(NamedTuple):
+    """A lift: sum over periods of weights times what a line brings, with its error."""
+
+    line: int
+    weights: FloatArray
+    incremental: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is fitted.
+
+    Attributes
+    ----------
+    outcome
+        Shape (n,).
+    baseline
+        Shape (n, n_baseline), of full rank; may have no columns.
+    spend
+        Shape (n_periods, n_lines), in multiples of the line's mean.
+    rows
+        Shape (n,); the periods of the outcome.
+    family
+        Form of the curves.
+    v
+        Shape (n_lines,); prior means of v, or its fixed values.
+    fixed
+        Shape (n_lines,); True where v is not estimated.
+    tests
+        Lifts.
+    """
+
+    outcome: FloatArray
+    baseline: FloatArray
+    spend: FloatArray
+    rows: IntArray
+    family: Family
+    v: FloatArray
+    fixed: BoolArray
+    tests: tuple[LiftRow, ...] = ()
+
+    @property
+    def n_lines(self) -> int:
+        """Number of lines."""
+        return int(self.spend.shape[1])
+
+    @property
+    def came_in(self) -> float | None:
+        """The sum of the outcome, which a fit with a baseline cannot exceed; None for none."""
+        total = float(self.outcome.sum())
+        return total if self.baseline.shape[1] and total > 0 else None
+
+    @cached_property
+    def apart(self) -> FloatArray:
+        """Periods from the row before, inf for the first; shape (n,)."""
+        return steps(self.rows)
+
+    @cached_property
+    def prior(self) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Mean, standard deviation and whether free, of u and v in a row; shape (2 n_lines,)."""
+        u = np.full(self.n_lines, self.family.prior_mean)
+        sd = np.repeat([self.family.prior_sd, HALF_LIFE_SD], self.n_lines)
+        free = np.concatenate([np.ones(self.n_lines, dtype=bool), ~self.fixed])
+        return np.concatenate([u, self.v]), sd, free
+
+
 def panel_of(spend: Spend, outcome: Any) -> Panel:
     """Match an outcome with spend by period.
 
@@ -78,12 +157,18 @@ def panel_of(spend: Spend, outcome: Any) -> Panel:
     spend
         With periods, and money in every line.
     outcome
-        A `CreditOverTime`, or any sequence of one number per period of the spend.
+        A `CreditOverTime`, or any sequence of one number per period of the spend; a pandas Series
+        with dates for its index must have those of the spend.
 
     Raises
     ------
     InputError
         If the spend has no periods or a line without any, or periods do not match.
+
+    Warns
+    -----
+    AttributionWarning
+        If one side has periods that the other lacks.
     """
     if not isinstance(spend, Spend):
         raise InputError(f"spend is a {type(spend).__name__}. Hint: Spend.from_frame(...).")
@@ -102,7 +187,8 @@ def panel_of(spend: Spend, outcome: Any) -> Panel:
                 f"outcome has the shape {np.shape(outcome)}, the spend {len(rows):,} periods. "
                 "Hint: give one number per period, in the order of the spend."
             )
-        return Panel(spend, rows, rows, 0)
+        _require_dates(outcome, spend)
+        return Panel(spend, rows, rows, 0, 0)
     return _matched(spend, outcome)
 
 
@@ -121,7 +207,61 @@ def _matched(spend: Spend, outcome: CreditOverTime) -> Panel:
             "none in common. Hint: give both for the same time."
         )
     whole = outcome.complete[places]
-    return Panel(spend, rows[whole], places[whole], int((~whole).sum()))
+    n_unmatched = _unmatched(spend, outcome, rows, places)
+    return Panel(spend, rows[whole], places[whole], int((~whole).sum()), n_unmatched)
+
+
+def _unmatched(spend: Spend, outcome: CreditOverTime, rows: IntArray, places: IntArray) -> int:
+    """Count, and warn of, periods that one side lacks; the outcome's only if they are whole."""
+    unsold = np.delete(np.asarray(spend.starts), rows)
+    unpaid = np.delete(outcome.starts, places)[np.delete(outcome.complete, places)]
+    found = [
+        f"{_some(starts, spend.tz)} of the {one} without {other}"
+        for starts, one, other in ((unsold, "spend", "outcome"), (unpaid, "outcome", "spend"))
+        if len(starts)
+    ]
+    if found:
+        warn(
+            f"Left out of the fit: {'; '.join(found)}. Hint: give both for the same time, with a "
+            "row of 0 where nothing was spent."
+        )
+    return len(unsold) + len(unpaid)
+
+
+def _some(starts: IntArray, tz: str) -> str:
+    dates = [f"{each:%Y-%m-%d}" for each in timestamps(starts[[0, -1]], tz)]
+    if len(starts) == 1:
+        return f"1 period ({dates[0]})"
+    return f"{len(starts):,} periods (from {dates[0]} to {dates[1]})"
+
+
+def _require_dates(outcome: Any, spend: Spend) -> None:
+    """Raise `InputError` if a pandas Series has other dates than the spend."""
+    import pandas as pd
+
+    if not (isinstance(outcome, pd.Series) and isinstance(outcome.index, pd.DatetimeIndex)):
+        return
+    shown = outcome.index.as_unit("us")
+    moments = shown.asi8 if shown.tz is not None else from_local(shown.asi8, spend.tz)
+    other = moments != np.asarray(spend.starts)
+    if other.any():
+        first = int(other.argmax())
+        begins = timestamps(np.asarray(spend.starts)[[first]], spend.tz)[0]
+        raise InputError(
+            f"outcome has other dates than the spend in {int(other.sum()):,} of {len(other):,} "
+            f"periods, first {outcome.index[first]} for {begins} in row {first}. Hint: give it in "
+            "the order of the spend; dates without a time zone are those of its tz."
+        )
+
+
+def numbers(outcome: Any) -> FloatArray:
+    """Return an outcome as numbers, or raise `InputError`."""
+    try:
+        return np.asarray(outcome, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"outcome holds what is no number ({error}). Hint: one number per period."
+        ) from error
 
 
 def family_of(name: str) -> Family:
@@ -142,9 +282,12 @@ def require_options(of: str, n_draws: object) -> None:
 
 
 def half_lives(
-    panel: Panel, carry_over: float | Mapping[str, float] | None
+    panel: Panel, carry_over: float | Mapping[str, float] | None, unless: float | None = None
 ) -> tuple[FloatArray, BoolArray]:
-    """Return v of each line, fixed or of the prior, and whether it is fixed."""
+    """Return v of each line and whether it is fixed; lines without carry_over take `unless`.
+
+    A line that has neither takes the mean of the prior, and is to be estimated.
+    """
     lines = panel.spend.lines
     prior = float(np.log(HALF_LIFE_DAYS / PERIOD_DAYS[panel.period]))
     given = carry_over if isinstance(carry_over, Mapping) else dict.fromkeys(lines, carry_over)
@@ -157,8 +300,9 @@ def half_lives(
                 f"carry_over={share!r} of {line!r} is no share. Hint: a number from 0 to below 1, "
                 "what is left of an effect after one period; None estimates it."
             )
-    fixed = np.array([given.get(line) is not None for line in lines])
-    shares = np.array([given.get(line) or 0.0 for line in lines], dtype=np.float64)
+    taken = [unless if given.get(line) is None else given[line] for line in lines]
+    fixed = np.array([share is not None for share in taken])
+    shares = np.array([share or 0.0 for share in taken], dtype=np.float64)
     return np.where(fixed, half_life_of(shares), prior), fixed
 
 

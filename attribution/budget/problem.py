@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from attribution.arrays import Coded, FloatArray, IntArray
+from attribution.arrays import Coded, FloatArray, Immutable, IntArray
 from attribution.budget.equal_returns import (
     WIDTH,
     Families,
@@ -37,14 +37,13 @@ from attribution.budget.equal_returns import (
     crossing,
     split,
 )
-from attribution.budget.limits import SLACK, Group, Limits
+from attribution.budget.limits import HELD, SLACK, Group, Limits, inwards
 from attribution.budget.whole_steps import Steps
 
 Objective = Literal["conversions", "value", "profit"]
 Wanted = Literal["conversions", "value", "profit", "credit"]
 
 SAME = 1e-14  # width of the search for a
-HELD = ("", "floor", "ceiling", "fixed", "step")
 
 
 class Solved(NamedTuple):
@@ -71,8 +70,8 @@ class Solved(NamedTuple):
     reaches: bool
 
 
-@dataclass(frozen=True)
-class Problem:
+@dataclass(frozen=True, eq=False)
+class Problem(Immutable):
     """Lines, limits and what is wanted.
 
     Attributes
@@ -102,15 +101,18 @@ class Problem:
         floors stand, and the whole plan has the largest sum of f_i - r x_i.
         """
         curves = curves or self.curves
-        high = self.limits.high
-        if self.line_roas is not None:
-            ceilings = ceilings_of(curves, self.line_roas, budget)
-            high = np.maximum(np.minimum(high, ceilings), self.limits.low)
-        search = _Search(self, budget, curves, high, guess)
+        search = _Search(self, budget, curves, self.ceilings(budget, curves), guess)
         a, found, reaches = (0.0, search.at(0.0), True)
         if self.roas is not None and search.slack(found.amounts) < 0:
             a, found, reaches = search.returning()
         return self._solved(search, a, found, reaches)
+
+    def ceilings(self, budget: float, curves: Families | None = None) -> FloatArray:
+        """Return the ceilings of lines, lowered to where they have their return, shape (n,)."""
+        if self.line_roas is None:
+            return self.limits.high
+        found = ceilings_of(curves or self.curves, self.line_roas, budget)
+        return np.asarray(np.maximum(np.minimum(self.limits.high, found), self.limits.low))
 
     def _solved(self, search: _Search, a: float, found: Split, reaches: bool) -> Solved:
         rest = max(1.0 - a, SAME)
@@ -134,7 +136,8 @@ class _Search:
         self.problem, self.limits, self.curves, self.guess = problem, limits, curves, guess
         self.unit = limits.step or 1.0
         money = max(budget - limits.spent, 0.0)
-        self.budget = money if limits.step is None else math.floor(money / self.unit * (1 + SLACK))
+        step = limits.step
+        self.budget = money if step is None else float(inwards(money, step, up=False))
         self.low, self.high = limits.units(high)
         floors = float(self.low[limits.free].sum())
         room = 2.0 * max(self.budget - floors, 0.0) + max(self.budget, 1.0)  # finite, never reached
@@ -181,7 +184,7 @@ class _Search:
             _, share = crossing(lambda share: -self.slack(short + share * way), 0.0, 1.0, SAME)
             return np.asarray(short + share * way)
         few, many = np.minimum(short, enough), np.maximum(short, enough)
-        totals = np.arange(few.sum(), many.sum() + 1)
+        totals = range(round(few.sum()), round(many.sum()) + 1)
         plans = totals if short.sum() > enough.sum() else totals[::-1]
         low, high = 0, len(plans) - 1
         while low < high:
@@ -206,7 +209,7 @@ class _Search:
         curves, low, high = gains.take(own), self.low[own], self.ceiling[own]
         step = self.limits.step
         supply = Supply(curves, low, high) if step is None else Steps(curves, low, high, step)
-        inner = tuple(self._node(each, gains) for each in group.groups)
+        inner = tuple(self._node(each, gains) for each in group.groups.values())
         return Node(group.name, own, supply, inner, *self.limits.span(group))
 
     def _even(self, root: Node) -> float:
@@ -230,7 +233,7 @@ class _Search:
 
 
 def _mark(group: Group, found: Split, codes: IntArray, names: list[str]) -> None:
-    for inner in group.groups:
+    for inner in group.groups.values():
         if inner.name in found.held:
             codes[inner.lines] = len(HELD) + len(names)
             names.append(inner.name)
@@ -241,7 +244,7 @@ def _group_prices(
     group: Group, found: Split, price: float, rest: float, prices: dict[str, float]
 ) -> None:
     """Add the price of each group within one whose own price is given."""
-    for inner in group.groups:
+    for inner in group.groups.values():
         own = found.returns.get(inner.name, price)
         more = (own - price) / rest
         upwards = found.held.get(inner.name) == "ceiling"
@@ -270,13 +273,17 @@ def ceilings_of(curves: Families, returns: FloatArray, budget: float) -> FloatAr
     for at in np.flatnonzero(~np.isnan(returns)):
         only = curves.take(np.array([at]))
         r = float(returns[at])
-        top = max(budget, 1.0)
+        top = math.log(max(budget, 1.0))
 
-        def excess(spend: float, only: Families = only, r: float = r) -> float:
-            return float(only.value(np.array([spend]))[0]) - r * spend
+        def excess(log_spend: float, only: Families = only, r: float = r) -> float:
+            spend = math.exp(log_spend)
+            value = float(only.value(np.array([spend]))[0])
+            return math.log(value / spend / r) if value > 0 else -math.inf
 
         if r == 0 or excess(top) >= 0:
             continue
-        peak = float(min(only.inverse_marginal(r)[0], top))
-        ceilings[at] = crossing(excess, peak, top, WIDTH * top)[0] if excess(peak) >= 0 else 0.0
+        steep = float(only.inverse_marginal(r)[0])  # up to there every unit brings r
+        peak = math.log(steep) if steep > 0 else top
+        inside = peak < top and excess(peak) > 0
+        ceilings[at] = math.exp(crossing(excess, peak, top, WIDTH)[0]) if inside else steep
     return ceilings

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from attribution.arrays import FloatArray, IntArray
-from attribution.budget.limits import SLACK, Group, Limits
+from attribution.budget.limits import HELD, MOST_SLACK, SLACK, Group, Limits
 from attribution.errors import InputError, nearest
 
 Bounds = Mapping[str, tuple[float | None, float | None]]
@@ -77,6 +77,7 @@ class Reader:
 
     def range_of(self, pair: Any, what: str) -> tuple[float, float]:
         """Return (low, high), with None as no limit."""
+        pair = pair.tolist() if isinstance(pair, np.ndarray) else pair
         if not (isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2):
             self.wrong.append(
                 f"{what}={pair!r} does not fit. Hint: (low, high), either may be None."
@@ -145,13 +146,15 @@ class Reader:
         if today is None:
             self.wrong.append("max_change needs today's spend. Hint: today={line: spend}.")
             return
-        free = [name for i, name in enumerate(self.lines) if np.isnan(self.fixed[i])]
-        for line, at in self.known(max_change if by_line else free, "max_change"):
-            share = max_change[line] if by_line else max_change
-            share = self.number(share, f"max_change of {line!r}", "0.3 for at most 30 % either way")
-            if share is None:
-                return
-            if not np.isnan(today[at]):
+        hint = "0.3 for at most 30 % either way"
+        if by_line:
+            known = list(self.known(max_change, "max_change"))
+            shares = [self.number(max_change[x], f"max_change of {x!r}", hint) for x, _ in known]
+        else:
+            known = [(x, i) for i, x in enumerate(self.lines) if np.isnan(self.fixed[i])]
+            shares = [self.number(max_change, "max_change", hint)] * len(known)
+        for (line, at), share in zip(known, shares, strict=True):
+            if share is not None and not np.isnan(today[at]):
                 self._narrow(line, at, float(today[at]), share)
 
     def _narrow(self, line: str, at: int, today: float, share: float) -> None:
@@ -210,7 +213,7 @@ class Reader:
         def node(name: str, number: int, low: float, high: float) -> Group:
             at = members[name] if number >= 0 else np.arange(len(home))
             inner = [each for each in parents if parents[each] == number]
-            within = [node(each, order.index(each), *ranges[each]) for each in inner]
+            within = {each: node(each, order.index(each), *ranges[each]) for each in inner}
             fixed = math.fsum(self.fixed[at][~np.isnan(self.fixed[at])])
             free = at[np.isnan(self.fixed[at])]
             own = np.flatnonzero((home == number) & np.isnan(self.fixed))
@@ -219,9 +222,7 @@ class Reader:
                     f"Group {name!r} may spend {high:,.10g}, but its fixed lines spend "
                     f"{fixed:,.10g}. Hint: raise its ceiling."
                 )
-            return Group(
-                name, free, own, tuple(within), max(low - fixed, 0.0), max(high - fixed, 0)
-            )
+            return Group(name, free, own, within, max(low - fixed, 0.0), max(high - fixed, 0))
 
         ranges = {name: self.range_of(groups[name][1:], f"group {name!r}") for name in parents}
         return node("", -1, 0.0, math.inf)
@@ -229,6 +230,10 @@ class Reader:
     def _members(self, groups: Mapping[str, Any]) -> dict[str, IntArray]:
         members = {}
         for name, given in groups.items():
+            if name in HELD:
+                what = "which says of a line what else holds it"
+                self.wrong.append(f"A group is named {name!r}, {what}. Hint: another name.")
+                continue
             if not (isinstance(given, Sequence) and len(given) == 3) or isinstance(given[0], str):
                 hint = "(lines, low, high), lines a list of names"
                 self.wrong.append(f"group {name!r}={given!r} does not fit. Hint: {hint}.")
@@ -263,10 +268,10 @@ class Reader:
                 f"{_range(limits.low[at], ceilings[at])}. Hint: a smaller step, or wider limits."
             )
         low = np.minimum(low, high)
-        self._check_groups(limits, limits.root.groups, low, high)
+        self._check_groups(limits, limits.root, low, high)
         least, _ = limits.reach(limits.root, low, high)
         needed = limits.spent + least * unit
-        if self.budget < needed * (1 - SLACK):
+        if needed - self.budget > self._noise():
             fixed = np.where(limits.free, low * unit, self.fixed)
             largest = [at for at in np.argsort(-fixed, kind="stable")[:SHOWN] if fixed[at] > 0]
             named = ", ".join(f"{self.lines[at]!r} {fixed[at]:,.10g}" for at in largest)
@@ -276,28 +281,35 @@ class Reader:
                 "Hint: raise it, or lower floors."
             )
 
+    def _noise(self) -> float:
+        """Return by how much the budget may be missed: by rounding, never by a whole step."""
+        noise = SLACK * self.budget
+        if self.step is None:
+            return noise
+        return min(noise, MOST_SLACK * self.step) + 4 * float(np.spacing(self.budget))
+
     def _floors_of(self, limits: Limits) -> str:
-        held = [each for each in limits.root.groups if each.low > 0]
+        held = [each for each in limits.root.groups.values() if each.low > 0]
         named = ", ".join(f"group {each.name!r} {each.low:,.10g}" for each in held[:SHOWN])
         return f"; {named}" if named else ""
 
     def _check_groups(
-        self, limits: Limits, groups: tuple[Group, ...], low: FloatArray, high: FloatArray
+        self, limits: Limits, outer: Group, low: FloatArray, high: FloatArray
     ) -> None:
         unit = self.step or 1.0
-        for group in groups:
-            self._check_groups(limits, group.groups, low, high)
-            ends = [limits.reach(each, low, high) for each in group.groups]
+        for group in outer.groups.values():
+            self._check_groups(limits, group, low, high)
+            ends = [limits.reach(each, low, high) for each in group.groups.values()]
             least = float(low[group.own].sum()) + sum(end[0] for end in ends)
             most = float(high[group.own].sum()) + sum(end[1] for end in ends)
             floor, ceiling = limits.span(group)
-            if floor > most * (1 + SLACK):
+            if floor > most + (0.5 if self.step else SLACK * most):
                 self.wrong.append(
                     f"Group {group.name!r} must spend {floor * unit:,.10g} on its free lines, but "
                     f"they can take {most * unit:,.10g} at most. "
                     "Hint: lower its floor, or raise their ceilings."
                 )
-            if ceiling < least * (1 - SLACK):
+            if ceiling < least - (0.5 if self.step else SLACK * least):
                 self.wrong.append(
                     f"Group {group.name!r} may spend {ceiling * unit:,.10g} on its free lines, but "
                     f"their floors need {least * unit:,.10g}. "

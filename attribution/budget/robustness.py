@@ -12,6 +12,10 @@ A robust euro is one that nearly every draw would also spend there. Where profit
 the profit. Under a draw that does not reach the returns that were asked for, x_d is the nearest
 plan. A plan by credit has no outcome, only amounts.
 
+Gain and regret of doing nothing set the plan's whole budget against what is spent today. Where the
+two differ, they hold more or less money as well as a better split of it: for the split alone, plan
+with today's total as the budget.
+
 Source: Savage (1951), The theory of statistical decision, for regret.
 """
 
@@ -25,7 +29,7 @@ import numpy as np
 
 from attribution.arrays import FloatArray, Immutable
 from attribution.budget.curves import Curve
-from attribution.budget.equal_returns import Families
+from attribution.budget.equal_returns import Families, Part
 from attribution.budget.heuristic import CreditCurve
 from attribution.budget.plan import Plan
 from attribution.budget.problem import Problem
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
 Draw = Callable[[int], Families]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Robustness(Immutable):
     """A plan against the best plans of many draws; see the module.
 
@@ -78,19 +82,24 @@ class Robustness(Immutable):
         return float(kept / total) if total > 0 else np.nan
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a table; index line, columns spend, spend_low, spend_high and robust."""
+        """Return a table; index line, columns spend, spend_low, spend_high and robust.
+
+        `.attrs` are those of the plan's own table.
+        """
         import pandas as pd
 
         low, high = np.quantile(self.spend, _ends(self.confidence), axis=0)
         columns = {"spend": self.plan.spend, "spend_low": low, "spend_high": high}
         index = pd.Index(list(self.plan.lines), name="line", dtype="str")
-        return pd.DataFrame(columns | {"robust": self.robust}, index=index)
+        frame = pd.DataFrame(columns | {"robust": self.robust}, index=index)
+        return self.plan.described(frame)
 
     def summary(self) -> pd.DataFrame:
         """Return totals; columns mean, low and high.
 
         Rows are the robust_share and, where there is an outcome, outcome (of the plan),
-        outcome_today, gain, regret and regret_of_doing_nothing; see the module.
+        outcome_today, gain, regret and regret_of_doing_nothing; see the module. `.attrs` are those
+        of the plan's own table.
         """
         import pandas as pd
 
@@ -105,7 +114,11 @@ class Robustness(Immutable):
             name: [row.mean(), *np.quantile(row, _ends(self.confidence))]
             for name, row in rows.items()
         }
-        return pd.DataFrame.from_dict(table, orient="index", columns=["mean", "low", "high"])
+        names = ["mean", "low", "high"]
+        return self.plan.described(pd.DataFrame.from_dict(table, orient="index", columns=names))
+
+    def __repr__(self) -> str:
+        return f"{self.summary().to_string()}\n{self.plan.basis}"
 
 
 def robustness(
@@ -120,7 +133,7 @@ def robustness(
     draws
         A `CurveFit`, or by line a curve with parameters of shape (n_draws,), draw i of all lines
         belonging together. For a plan by credit: credit, shape (n_draws, n), or by line
-        (n_draws,).
+        (n_draws,). At least 2 draws.
     confidence
         Between 0 and 1.
 
@@ -131,7 +144,8 @@ def robustness(
     Raises
     ------
     InputError
-        If lines are missing, or draws do not fit.
+        If lines are missing, or draws do not fit, such as those of a `CurveFit` of another kind
+        or period than the plan's.
 
     Examples
     --------
@@ -169,6 +183,7 @@ def _outcomes(problem: Problem, curves: Families, plan: Plan, best: FloatArray) 
 def _curve_draws(plan: Plan, draws: Any) -> tuple[int, Draw]:
     """Return the number of draws, and what gives the curves of one."""
     by_line = getattr(draws, "draws", draws)
+    _require_alike(plan, draws)
     _require_lines(plan, by_line, "a curve with parameters of shape (n_draws,)")
     curves = [by_line[line] for line in plan.lines]
     for line, curve in zip(plan.lines, curves, strict=True):
@@ -179,6 +194,10 @@ def _curve_draws(plan: Plan, draws: Any) -> tuple[int, Draw]:
     if len(sizes) != 1:
         raise InputError(f"Lines have {sorted(sizes)} draws. Hint: as many of each, joint ones.")
     (n_draws,) = sizes
+    if n_draws < 2:
+        raise InputError(
+            "Every line has one curve, not several draws of it. Hint: a fit, or fit.draws."
+        )
     classes = list(dict.fromkeys(type(curve) for curve in curves))
     parts = []
     for each in classes:
@@ -191,10 +210,11 @@ def _curve_draws(plan: Plan, draws: Any) -> tuple[int, Draw]:
         )
 
     def draw(i: int) -> Families:
-        made = [
-            (at, kind(**{k: v[i] for k, v in rows.items()}, of=plan.of)) for at, kind, rows in parts
-        ]
-        return Families(len(curves), made)
+        made = (
+            Part(at, kind(**{k: v[i] for k, v in rows.items()}, of=plan.of))
+            for at, kind, rows in parts
+        )
+        return Families(len(curves), tuple(made))
 
     return n_draws, draw
 
@@ -209,15 +229,35 @@ def _credit_draws(plan: Plan, draws: Any) -> tuple[int, Draw]:
             raise InputError(f"Lines have credit of shapes {shapes}. Hint: (n_draws,) for all.")
         draws = np.stack(columns, axis=1)
     table = np.asarray(draws, dtype=np.float64)
-    if table.ndim != 2 or table.shape[1] != len(plan.lines) or not len(table):
-        raise InputError(f"draws have shape {table.shape}. Hint: (n_draws, {len(plan.lines)}).")
+    if table.ndim != 2 or table.shape[1] != len(plan.lines) or len(table) < 2:
+        raise InputError(
+            f"draws have shape {table.shape}. Hint: (n_draws, {len(plan.lines)}), 2 draws or more."
+        )
     bad = ~(np.isfinite(table) & (table >= 0)).all(axis=1)
     if bad.any():
         raise InputError(
             f"{bad.sum():,} draws have credit that is negative or NaN, first draw {bad.argmax()}. "
             "Hint: credit is 0 or more."
         )
+    empty = table.sum(axis=1) == 0
+    if empty.any():
+        raise InputError(
+            f"{empty.sum():,} draws have no credit for any line, first draw {empty.argmax()}. "
+            "Hint: leave them out, and check the model."
+        )
     return len(table), lambda i: Families.of(CreditCurve(table[i], of=plan.of))
+
+
+def _require_alike(plan: Plan, draws: Any) -> None:
+    """Refuse a fit of another kind or period than the plan's, where both are known."""
+    known = {"period": plan.period, "kind": None if plan.kind == "as given" else plan.kind}
+    for name, own in known.items():
+        other = getattr(draws, name, None)
+        if own is not None and other is not None and own != other:
+            raise InputError(
+                f"The plan has {name}={own!r}, the draws {name}={other!r}. "
+                "Hint: the fit that the plan was made from."
+            )
 
 
 def _require_lines(plan: Plan, draws: Any, what: str) -> None:

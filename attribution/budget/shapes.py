@@ -104,9 +104,9 @@ def acting_slope(spend: FloatArray, v: FloatArray) -> FloatArray:
 
 
 def carry_over_of(v: FloatArray) -> FloatArray:
-    """Return the share r that is left after a period."""
+    """Return the share r that is left after a period, below 1."""
     with np.errstate(over="ignore"):
-        return np.asarray(np.exp(-LN2 * np.exp(-v)))
+        return np.minimum(np.exp(-LN2 * np.exp(-v)), np.nextafter(1.0, 0.0))
 
 
 def half_life_of(carry_over: FloatArray) -> FloatArray:

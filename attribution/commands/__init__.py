@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - nobody reads on; stay silent
         except (AttributionError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {'; '.join(str(error).splitlines())}", file=sys.stderr)
             return 2
     return 0
 

@@ -98,5 +98,7 @@ def read_table(file: str, text: Sequence[str] = ()) -> pa.Table:
             return json.read_json(file)
     except pa.ArrowException as error:
         reason = re.sub(r"(got \d+).*", r"\1", str(error).splitlines()[0])
+        if "Expected 1 columns" in reason:
+            reason += ". Hint: columns are separated by commas, and decimals have a point."
         raise InputError(f"{file!r} cannot be read: {reason}") from error
     raise InputError(f"{file!r} has no known ending. Hint: .csv, .tsv, .parquet or .jsonl.")

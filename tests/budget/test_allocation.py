@@ -1,3 +1,4 @@
+import copy
 import pickle
 
 import numpy as np
@@ -71,6 +72,7 @@ class TestOptimum:
         upwards = 1 if low is None else -1
         assert plan.group_prices["half"] * upwards >= 0
 
+    @pytest.mark.filterwarnings("ignore:.*is not spent")
     @pytest.mark.parametrize("part", range(2))
     def test_of_profit_is_that_of_a_general_solver(self, part):
         rng = np.random.default_rng(part)
@@ -178,7 +180,8 @@ class TestEdges:
 
     def test_ceilings_that_leave_money(self):
         curves = {"a": PowerCurve(1.0, 0.5), "b": PowerCurve(1.0, 0.5)}
-        with pytest.warns(AttributionWarning, match="70 of the budget of 100 is not spent: ceil"):
+        why = "70 of the budget of 100 is not spent: ceilings hold 'a', 'b', which would bring more"
+        with pytest.warns(AttributionWarning, match=rf"{why}\. Hint: keep it, or raise bounds"):
             plan = allocate(curves, 100, bounds={"a": (0, 10)}, groups={"g": (["b"], None, 20)})
         assert plan.spend.tolist() == [10, 20]
         assert plan.bound == ("ceiling", "g")
@@ -191,7 +194,8 @@ class TestEdges:
         assert plan.spend.tolist() == [2, 0, 8]
 
     def test_nothing_brings_anything(self):
-        with pytest.warns(AttributionWarning, match="10 of the budget of 10 is not spent"):
+        why = r"10 of the budget of 10 is not spent: no line that is free brings more.*keep it\.$"
+        with pytest.warns(AttributionWarning, match=why):
             plan = allocate({"a": PowerCurve(0.0, 0.5), "b": PowerCurve(0.0, 0.5)}, 10)
         assert plan.spend.tolist() == [0, 0]
 
@@ -211,7 +215,9 @@ class TestEdges:
         assert plan.shadow_price == pytest.approx(2)
 
     def test_all_lines_fixed(self):
-        with pytest.warns(AttributionWarning, match="3 of the budget of 10 is not spent"):
+        with pytest.warns(
+            AttributionWarning, match="3 of the budget of 10 .*: every line is fixed"
+        ):
             plan = allocate({"a": PowerCurve(1.0, 0.5)}, 10, fixed={"a": 7})
         assert plan.bound == ("fixed",)
 
@@ -226,6 +232,40 @@ class TestEdges:
         assert plan.unspent == pytest.approx(900)
         assert plan.shadow_price == 0
         assert plan.totals["profit"] == pytest.approx(100)
+
+    def test_a_saturated_line_is_not_said_to_be_held(self):
+        curves = {"a": ExponentialCurve(1.0, 1.0), "b": PowerCurve(1.0, 0.5)}
+        why = "ceilings hold 'b', which would bring more; no other line that is free brings more"
+        with pytest.warns(AttributionWarning, match=why):
+            plan = allocate(curves, 1e6, bounds={"b": (None, 10)})
+        assert plan.spend[1] == 10
+
+    @pytest.mark.parametrize("step", [None, 5.0])
+    def test_profit_says_which_ceilings_hold_money_that_would_pay(self, step):
+        curves = {"a": PowerCurve(10.0, 0.5), "b": PowerCurve(0.5, 1.0)}
+        options = {"objective": "profit", "margin": 2.0, "step": step}  # a pays up to 100
+        why = r"is not spent: ceilings hold 'a', which would bring more\. Hint"
+        with pytest.warns(AttributionWarning, match=why):
+            allocate(curves, 1000, bounds={"a": (None, 50), "b": (None, 0)}, **options)
+        plan = allocate(curves, 1000, bounds={"a": (None, 200), "b": (None, 0)}, **options)
+        assert plan.spend[0] == pytest.approx(100, rel=1e-9)
+
+    def test_a_line_return_that_leaves_money_is_named(self):
+        curves = {"a": PowerCurve(6.0, 0.5, of="value"), "b": PowerCurve(9.0, 0.5, of="value")}
+        why = r"ceilings hold 'b', which would bring more; min_roas holds 'a'\. .*lower min_roas"
+        with pytest.warns(AttributionWarning, match=why):
+            allocate(
+                *(curves, 50),
+                **{"objective": "value", "min_roas": {"a": 3.0}, "bounds": {"b": (0, 9)}},
+            )
+
+    @pytest.mark.parametrize("budget", [10.0, 1e6, 1e12])
+    @pytest.mark.parametrize("scale", [6e-3, 6.0, 6e4])
+    def test_a_line_return_does_not_depend_on_the_budget(self, budget, scale):
+        curves = {"a": PowerCurve(scale, 0.5, of="value"), "b": PowerCurve(1e-6, 0.5, of="value")}
+        plan = allocate(curves, budget, objective="value", min_roas={"a": 3.0})
+        ceiling = (scale / 3) ** 2  # scale sqrt(x) = 3 x
+        assert plan.spend[0] == pytest.approx(min(ceiling, budget), rel=1e-10)
 
     def test_a_line_return_is_a_ceiling(self):
         curves = {"a": PowerCurve(6.0, 0.5, of="value"), "b": PowerCurve(9.0, 0.5, of="value")}
@@ -259,6 +299,8 @@ class TestEdges:
 class Fit(dict):
     """What `allocate` reads of a fit of curves."""
 
+    kind = "incremental"
+    period = "W"
     statement = "These curves are of last year."
     today = {"a": 3.0, "b": 5.0, "other": 1.0}  # noqa: RUF012
     observed = {"a": (1.0, 4.0), "b": (2.0, 6.0)}  # noqa: RUF012
@@ -299,6 +341,21 @@ class TestPlan:
         )
         assert plan.frontier([10.0])["outcome"].item() == plan.totals["outcome"]
 
+    def test_frontier_of_one_budget(self, plan):
+        assert plan.frontier(10.0).equals(plan.frontier([10.0]))
+
+    @pytest.mark.parametrize(
+        ("budgets", "message"),
+        [
+            ("all", "budgets='all' are no numbers. Hint"),
+            ([], r"budgets has shape \(0,\). Hint"),
+            ([[1.0]], r"budgets has shape \(1, 1\). Hint"),
+        ],
+    )
+    def test_frontier_refuses_what_are_no_budgets(self, plan, budgets, message):
+        with pytest.raises(InputError, match=message):
+            plan.frontier(budgets)
+
     def test_frontier_refuses_less_than_the_floors(self):
         plan = allocate({"a": PowerCurve(1.0, 0.5)}, 9.0, bounds={"a": (4.0, None)})
         with pytest.raises(InputError, match="budgets has 3 in row 1; floors need 4"):
@@ -315,15 +372,60 @@ class TestPlan:
         assert isinstance(plan, Immutable)
         with pytest.raises(ValueError, match="read-only"):
             plan.spend[0] = 1.0
+        for array in (plan.problem.weight, plan.problem.limits.low, plan.problem.limits.root.own):
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 1
         other = pickle.loads(pickle.dumps(plan))
         assert other.spend.tolist() == plan.spend.tolist()
         assert other.frontier([12.0]).equals(plan.frontier([12.0]))
+
+    @pytest.mark.parametrize("copied", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+    def test_equals_its_copies(self, copied):
+        curves = {"a": PowerCurve(3.0, 0.5), "b": HillCurve(4.0, 1.0, 0.5), "c": PowerCurve(1, 0.5)}
+        groups = {"two": (["a", "b"], 1, 8), "one": (["a"], None, 3)}
+        plan, other = (allocate(curves, 10.0, groups=groups, bounds={"a": (x, 9)}) for x in (0, 1))
+        assert plan.equals(copied(plan))
+        assert not plan.equals(other)
+        assert not plan.problem.equals(other.problem)
+        with pytest.raises(ValueError, match="read-only"):
+            copied(plan).problem.curves.parts[0].at[0] = 1
+        by_credit = allocate_by_credit({"a": 1, "b": 3}, 10)
+        assert by_credit.equals(copied(by_credit))
+
+    def test_of_other_curves_is_not_equal(self):
+        curves = {"a": PowerCurve(3.0, 0.5), "b": HillCurve(4.0, 1.0, 0.5)}
+        plan = allocate(curves, 10.0)
+        for other in ({**curves, "b": HillCurve(4.0, 1.0, 0.6)}, {**curves, "b": curves["a"]}):
+            assert not plan.problem.curves.equals(allocate(other, 10.0).problem.curves)
+
+    def test_tables_say_what_they_stand_on(self, plan):
+        expected = {
+            "kind": "incremental",
+            "basis": Fit.statement,
+            "objective": "conversions",
+            "of": "conversions",
+            "period": "W",
+        }
+        assert plan.to_frame().attrs == plan.frontier([10.0]).attrs == expected
+        given = allocate(dict(Fit(a=PowerCurve(3.0, 0.5))), 10.0).to_frame().attrs
+        assert (given["kind"], given["period"]) == ("as given", None)
+        by_credit = allocate_by_credit({"a": 1}, 10.0)
+        assert by_credit.to_frame().attrs["kind"] == "in proportion to credit"
+        assert by_credit.frontier([10.0]).attrs["objective"] == "credit"
+
+    def test_warns_of_a_total_of_many_periods(self, recwarn):
+        curves = Fit(a=PowerCurve(3.0, 0.5), b=PowerCurve(4.0, 0.5))
+        allocate(curves, 30.0)  # the most of a week is 4 + 6
+        assert not recwarn.list
+        with pytest.warns(AttributionWarning, match=r"budget=31 is .* 3 times 10, .* of a week in"):
+            allocate(curves, 31.0)
 
     def test_says_what_it_is(self, plan):
         for text in (repr(plan), plan._repr_html_()):
             assert Fit.statement in text
             assert "unspent 0" in text
             assert "shadow price 0.7906" in text  # 2.5 / sqrt(10)
+            assert "budget 10 per week: " in text
 
 
 class TestByCredit:
@@ -334,6 +436,33 @@ class TestByCredit:
         assert np.isnan(plan.outcome).all()
         assert np.isnan(plan.totals["outcome"])
         assert np.isnan(plan.shadow_price)
+
+    def test_says_nothing_of_outcome(self):
+        plan = allocate_by_credit({"a": 1, "b": 3}, 100, today={"a": 1, "b": 2})
+        for text in (repr(plan), plan._repr_html_()):
+            assert "nan" not in text.lower()
+            assert all(name in text for name in ("today", "spend", "change", "budget 100"))
+            assert "outcome" not in text.replace(plan.basis, "")
+            assert "price" not in text
+        assert list(plan.frontier([50.0]).columns) == ["budget", "spend"]
+
+    def test_warns_of_credit_that_cannot_be_bought(self, recwarn):
+        credit, today = {"direct": 5, "mail": 3, "none": 0}, {"direct": 0, "mail": 2, "none": 0}
+        why = r"^'direct' has credit and no spend today: can it be bought\? .*fixed=\{'direct': 0\}"
+        with pytest.warns(AttributionWarning, match=why):
+            allocate_by_credit(credit, 100, today=today)
+        recwarn.clear()
+        allocate_by_credit(credit, 100, today=today, fixed={"direct": 0})
+        allocate_by_credit(credit, 2, today=today, max_change=0.5)
+        allocate_by_credit(credit, 100)
+        assert not recwarn.list
+        with pytest.warns(AttributionWarning, match="'a', 'b' have credit .* can they be bought"):
+            allocate_by_credit({"a": 5, "b": 3}, 10, today={"a": 0, "b": 0})
+
+    def test_warns_of_lines_that_have_no_credit(self):
+        why = "ceilings hold 'a', .*; no other line that is free has credit"
+        with pytest.warns(AttributionWarning, match=why):
+            allocate_by_credit({"a": 1, "b": 0}, 100, bounds={"a": (None, 10)})
 
     def test_what_is_free_stays_in_proportion(self):
         credit = {"a": 5, "b": 2, "c": 3, "d": 10}
@@ -408,6 +537,7 @@ class TestOptions:
         ("curves", "message"),
         [
             ({}, "no curve"),
+            (PowerCurve(np.zeros(0), 0.5), "no curve"),
             ([PowerCurve(1.0, 0.5)], "a list"),
             ({"a": 3}, "The curve of 'a' is a int"),
             ({"a": PowerCurve(np.ones(2), 0.5)}, "'a' has an array as scale"),

@@ -113,7 +113,7 @@ class TestInverse:
             return np.log(slope / price) if slope > 0 else -1e3
 
         if isinstance(curve, PowerCurve) and curve.exponent == 1.0:
-            assert found == (np.inf if curve.scale > price else 0.0)
+            assert found == (np.inf if curve.scale >= price else 0.0)
         elif excess(-200.0) < 0:
             assert found <= np.exp(-200.0)
         elif excess(200.0) > 0:
@@ -140,6 +140,17 @@ class TestInverse:
         assert HillEnvelope(6.0, 2.0, 2.0).inverse_marginal(1.5) == 2.0
         for curve in (PowerCurve(0.0, 0.5), HillCurve(0.0, 1.0, 0.5), HillEnvelope(0.0, 1.0, 2.0)):
             assert curve.inverse_marginal(1e-3) == 0.0
+
+    def test_of_a_straight_line_at_its_own_slope_is_without_end(self):
+        assert PowerCurve(3.0, 1.0).inverse_marginal([2.9, 3.0, 3.1]).tolist() == [
+            np.inf,
+            np.inf,
+            0,
+        ]
+        assert PowerCurve(3.0, np.array([1.0, 0.5])).inverse_marginal(3.0).tolist() == [
+            np.inf,
+            0.25,
+        ]
 
     @pytest.mark.parametrize("price", [0.0, -1.0, np.nan])
     def test_refuses_a_price_that_is_none(self, price):
@@ -200,6 +211,13 @@ class TestStacks:
         assert curve.value(4.0).tolist() == [2.0, 8.0]
         assert curve.take([1]).value(4.0).tolist() == [8.0]
 
+    def test_over_time_each_curve_has_its_own_column(self):
+        parts = [PowerCurve(2.0, 0.5, carry_over=0.2), PowerCurve(4.0, 0.7, carry_over=0.6)]
+        spend = np.array([[4.0, 1.0], [0.0, 2.0], [9.0, 3.0]])
+        found = PowerCurve.stack(parts).over_time(spend)
+        for i, part in enumerate(parts):
+            np.testing.assert_array_equal(found[:, i], part.over_time(spend[:, i]))
+
     def test_what_is_worth_a_value(self):
         curve = ExponentialCurve(80.0, 1000.0)
         assert curve.valued(2.5).value(1000) == 100.0
@@ -227,6 +245,33 @@ class TestRefuses:
             (lambda: PowerCurve(1.0, 0.5).value(-1.0), r"spend=-1\.0 is negative"),
             (lambda: PowerCurve(1.0, 0.5).marginal([1.0, -1.0]), r"spend=-1\.0 is negative"),
             (lambda: carried_over([-1.0], 0.5), r"spend=-1\.0 is negative"),
+            (lambda: PowerCurve(1.0, 0.5).value([1.0, np.nan]), "spend=nan is no amount"),
+            (lambda: carried_over([1.0], 1.0), r"carry_over=1\.0 is no share. Hint"),
+            (lambda: carried_over([1.0], -0.1), r"carry_over=-0\.1 is no share"),
+            (lambda: carried_over([[1.0, 2.0]], [0.5, np.nan]), "carry_over=nan is no share"),
+            (lambda: carried_over(5.0, 0.5), r"spend has the shape \(\)"),
+            (lambda: carried_over([1.0, 2.0], [0.5, 0.2]), r"\(2,\) and carry_over \(2,\)"),
+            (lambda: PowerCurve(1.0, 0.5).over_time(5.0), r"spend has the shape \(\)"),
+            (
+                lambda: PowerCurve(np.ones(3), 0.5).over_time([1.0, 2.0, 3.0]),
+                r"shape \(3,\) for 3 curves. Hint: one row per period",
+            ),
+            (
+                lambda: PowerCurve(np.ones(3), 0.5).over_time(np.ones((3, 2))),
+                r"shape \(3, 2\) for 3 curves",
+            ),
+            (
+                lambda: PowerCurve.stack([PowerCurve(1.0, 0.5), PowerCurve(1.0, 0.5, of="value")]),
+                r"Some of the curves are of conversions, others of value. Hint: curve\.valued",
+            ),
+            (
+                lambda: PowerCurve(1.0, 0.5).valued(0.0),
+                r"value_per_conversion=0\.0 is not a number",
+            ),
+            (lambda: PowerCurve(1.0, 0.5).valued(np.nan), "value_per_conversion=nan"),
+            (lambda: PowerCurve(1.0, 0.5).valued(np.inf), "value_per_conversion=inf"),
+            (lambda: PowerCurve(1.0, 0.5).valued("5"), "value_per_conversion='5'"),
+            (lambda: PowerCurve(1.0, 0.5).valued(True), "value_per_conversion=True"),
         ],
     )
     def test_what_does_not_fit(self, make, message):

@@ -59,7 +59,7 @@ def test_a_budget_is_a_number_from_0_on(budget):
             {"max_change": 0.3, "today": {"tv": 100, "mail": 5}},
             "today lacks 2 of 4 lines: 'display', 'search'. Hint",
         ),
-        ({"max_change": -0.3, "today": TODAY}, "max_change of 'display'=-0.3 does not fit"),
+        ({"max_change": -0.3, "today": TODAY}, "max_change=-0.3 does not fit"),
         ({"today": {**TODAY, "tv": -3}}, "today of 'tv'=-3 does not fit"),
         (
             {"max_change": 0.3, "today": TODAY, "bounds": {"tv": (150, None)}},
@@ -99,6 +99,12 @@ def test_a_budget_is_a_number_from_0_on(budget):
             {"groups": {"a": (["tv"], 90, None), "b": (["tv", "mail"], None, 80)}},
             "Group 'b' may spend 80 on its free lines, but their floors need 90. Hint",
         ),
+        (
+            {"groups": {"ceiling": (["tv"], None, 9)}},
+            "A group is named 'ceiling', which says of a line what else holds it. Hint: another",
+        ),
+        ({"groups": {"": (["tv"], None, 9)}}, "A group is named ''"),
+        ({"bounds": {"tv": np.ones(3)}}, "bounds of 'tv'=[1.0, 1.0, 1.0] does not fit"),
         ({"step": 0}, "step=0 does not fit"),
         (
             {"step": 30, "bounds": {"tv": (40, 50)}},
@@ -141,6 +147,19 @@ def test_all_that_is_wrong_is_said_at_once():
     starts += ["max_change needs", "budget=400 is below the floors, 900 in all"]
     assert len(found) == len(starts)
     assert all(a.startswith(b) for a, b in zip(found, starts, strict=True))
+
+
+def test_every_share_that_does_not_fit_is_said():
+    found = refused(max_change={"tv": -1, "mail": "much", "search": 0.1}, today=TODAY)
+    starts = ["max_change of 'tv'=-1 does not fit", "max_change of 'mail'='much' does not fit"]
+    assert [text[: len(start)] for text, start in zip(found, starts, strict=True)] == starts
+
+
+@pytest.mark.parametrize("pair", [[2, 5], np.array([2, 5]), np.array([2.0, 5.0])])
+def test_bounds_may_be_any_pair(pair):
+    plan = allocate(CURVES, 400, bounds={"tv": pair})
+    assert plan.spend.tolist() == allocate(CURVES, 400, bounds={"tv": (2, 5)}).spend.tolist()
+    assert plan.spend[3] == 5
 
 
 def test_sums_of_decimals_are_not_held_to_the_last_bit():

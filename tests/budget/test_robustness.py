@@ -45,6 +45,7 @@ def each(draws, i):
     }
 
 
+@pytest.mark.filterwarnings("ignore:.*is not spent")  # of profit, held by the group
 @pytest.mark.parametrize(
     "options",
     [
@@ -117,6 +118,49 @@ def test_reads_the_draws_of_a_fit(draws):
     np.testing.assert_array_equal(robustness(plan, fit).spend, robustness(plan, draws).spend)
 
 
+class Fit(dict):
+    """What `allocate` and `robustness` read of a fit of curves."""
+
+    def __init__(self, draws, kind="incremental", period="W", statement="Of last year."):
+        super().__init__(middle(draws))
+        self.draws, self.kind, self.period, self.statement = draws, kind, period, statement
+
+
+def test_refuses_a_fit_of_another_kind_or_period(draws):
+    plan = allocate(Fit(draws), 24.0, objective="value")
+    message = "The plan has period='W', the draws period='MS'"
+    with pytest.raises(InputError, match=message):
+        robustness(plan, Fit(draws, period="MS"))
+    message = "The plan has kind='incremental', the draws kind='descriptive'"
+    with pytest.raises(InputError, match=message):
+        robustness(plan, Fit(draws, kind="descriptive"))
+    as_given = allocate(middle(draws), 24.0, objective="value")
+    assert robustness(as_given, Fit(draws)).spend.shape == (N_DRAWS, 3)
+
+
+def test_refuses_curves_without_draws(draws):
+    plan = allocate(middle(draws), 24.0, objective="value")
+    with pytest.raises(
+        InputError, match=r"one curve, not several draws of it\. Hint: .*fit\.draws"
+    ):
+        robustness(plan, middle(draws))
+
+
+def test_says_what_it_stands_on(draws):
+    plan = allocate(Fit(draws), 24.0, objective="value")
+    found = robustness(plan, draws)
+    expected = {
+        "kind": "incremental",
+        "basis": "Of last year.",
+        "objective": "value",
+        "of": "value",
+        "period": "W",
+    }
+    assert found.to_frame().attrs == found.summary().attrs == expected
+    assert "robust_share" in repr(found)
+    assert repr(found).endswith("Of last year.")
+
+
 @pytest.mark.filterwarnings("ignore:.*is not spent")
 def test_a_return_that_a_draw_does_not_reach_takes_the_nearest_plan():
     curves = {"a": PowerCurve(4.0, 0.5, of="value"), "b": PowerCurve(3.0, 0.5, of="value")}
@@ -149,7 +193,7 @@ def test_a_plan_by_credit_has_amounts_only():
 
 def test_a_line_without_money_has_no_share():
     plan = allocate_by_credit({"a": 0, "b": 3}, 100)
-    assert np.isnan(robustness(plan, np.array([[1.0, 1.0]])).robust[0])
+    assert np.isnan(robustness(plan, np.ones((2, 2))).robust[0])
 
 
 @pytest.mark.parametrize(
@@ -172,7 +216,9 @@ def test_refuses_draws_that_do_not_fit(draws, change, message):
     ("draws", "message"),
     [
         (np.ones((3, 3)), r"shape \(3, 3\). Hint: \(n_draws, 2\)"),
-        ([[1, -1]], "1 draws have credit that is negative or NaN, first draw 0"),
+        ([[1, 1], [1, -1]], "1 draws have credit that is negative or NaN, first draw 1"),
+        ([[1, 3]], r"shape \(1, 2\). Hint: \(n_draws, 2\), 2 draws or more"),
+        ([[1, 3], [0, 0], [0, 0]], "2 draws have no credit for any line, first draw 1"),
         ({"a": [1, 2], "b": [1]}, r"credit of shapes \[\(1,\), \(2,\)\]"),
     ],
 )

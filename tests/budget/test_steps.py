@@ -132,12 +132,159 @@ class TestSteps:
         with pytest.raises(InputError, match="step=10 has no multiple for 'a' in 12 to 18"):
             allocate(curves, 100, step=10, bounds={"a": (12, 18)})
 
+    def test_of_which_there_are_very_many_do_not_overspend(self):
+        curves = {name: PowerCurve(1.0, 0.5) for name in "abc"}
+        plan = allocate(curves, 1e7, step=0.01)
+        assert np.rint(plan.spend * 100).sum() == 10**9
+        plan = allocate(curves, 1e7, step=0.01, bounds={"a": (None, 100.0), "b": (0, 200.0)})
+        assert np.rint(plan.spend * 100).tolist() == [10_000, 20_000, 10**9 - 30_000]
+        plan = allocate(curves, 2e7, step=0.01, groups={"g": (["a"], 1e7 - 0.005, 1e7 + 0.006)})
+        assert np.rint(plan.spend[0] * 100) == 10**9
+        plan = allocate({"a": curves["a"]}, 2e7, step=0.01, bounds={"a": (None, 1e7 - 0.004)})
+        assert np.rint(plan.spend[0] * 100) == 10**9 - 1
+
+    def test_of_which_very_many_tie_with_a_return(self):
+        curves = {"a": PowerCurve(4.0, 0.5, of="value"), "b": PowerCurve(1.0, 1.0, of="value")}
+        options = {"objective": "value", "min_roas": 1.000001, "step": 0.01}
+        plan = allocate(curves, 1e9, **options)  # a gives 4 beyond its spend, b just its spend
+        assert plan.totals["outcome"] >= 1.000001 * plan.totals["spend"] * (1 - 1e-12)
+        assert plan.spend.sum() == pytest.approx(4e6, rel=1e-5)
+
+    def test_of_which_there_are_very_many_keep_floors_and_budget_apart(self):
+        curves = {name: PowerCurve(1.0, 0.5) for name in "ab"}
+        with pytest.raises(
+            InputError, match=r"budget=10,000,000 is below the floors, 10,000,000\.01"
+        ):
+            allocate(curves, 1e7, step=0.01, bounds={"a": (1e7 + 0.01, None)})
+        message = (
+            "Group 'g' must spend 10,000,000.01 on its free lines, but they can take 10,000,000 "
+        )
+        with pytest.raises(InputError, match=message):
+            allocate(
+                *(curves, 3e7),
+                **{
+                    "step": 0.01,
+                    "bounds": {"a": (0, 1e7)},
+                    "groups": {"g": (["a"], 1e7 + 0.01, None)},
+                },
+            )
+
     def test_ceilings_hold(self):
         curves = {"a": PowerCurve(1.0, 0.5), "b": PowerCurve(1.0, 0.5)}
         with pytest.warns(AttributionWarning, match="70 of the budget of 100 is not spent"):
             plan = allocate(curves, 100, step=10, bounds={"a": (0, 15), "b": (0, 29)})
         assert plan.spend.tolist() == [10, 20]
         assert plan.bound == ("ceiling", "ceiling")
+
+
+class TestRounding:
+    """`Plan.to_frame(unit=...)` and `Plan.rounded`."""
+
+    curves = {name: PowerCurve(1.0, 0.5) for name in "abc"}  # noqa: RUF012
+
+    def test_never_exceeds_the_budget_nor_moves_a_fixed_line(self):
+        plan = allocate(self.curves, 1060, fixed={"a": 250})
+        assert plan.to_frame(unit=100)["spend"].tolist() == [250, 400, 400]
+
+    def test_never_passes_a_ceiling(self):
+        plan = allocate(self.curves, 160, bounds={"a": (None, 60)})
+        assert plan.to_frame(unit=100)["spend"].tolist() == [0, 100, 0]
+
+    def test_never_passes_the_return_of_a_line(self):
+        curves = {name: PowerCurve(6.0, 0.5, of="value") for name in "ab"}
+        plan = allocate(curves, 18.2, objective="value", min_roas={"a": 2.3})
+        assert plan.spend == pytest.approx([(6 / 2.3) ** 2, 11.4], abs=0.01)  # 6.805 at most
+        assert plan.rounded(1.0).tolist() == [6, 12]
+
+    def test_limits_that_leave_no_room(self):
+        plan = allocate(self.curves, 160, bounds={"a": (60, 70)})
+        with pytest.raises(InputError, match=r"unit=100 .*'a' has no multiple.*step=100\)"):
+            plan.to_frame(unit=100)
+        plan = allocate(self.curves, 160, bounds={"a": (60, None), "b": (60, None)})
+        with pytest.raises(InputError, match="floors need 200 of the 160 that there are"):
+            plan.to_frame(unit=100)
+        plan = allocate(self.curves, 1000, bounds={"a": (464, 1e3), "b": (267, 1e3)})
+        assert plan.rounded(50.0).tolist() == [500, 300, 200]
+        plan = allocate(self.curves, 160, groups={"g": (["a", "b"], 130, 150)})
+        with pytest.raises(InputError, match="group 'g' has no multiple"):
+            plan.to_frame(unit=100)
+
+    @pytest.mark.parametrize("unit", [0, -1, np.nan, np.inf, "cents", True])
+    def test_refuses_what_is_no_unit(self, unit):
+        with pytest.raises(InputError, match=r"unit=.* is not above 0\. Hint"):
+            allocate(self.curves, 160).to_frame(unit=unit)
+
+    def test_rounds_today_and_change_too(self):
+        today = {"a": 33.333, "b": 33.333, "c": 33.334}
+        frame = allocate(self.curves, 200.0, today=today).to_frame(unit=0.01)
+        assert frame["today"].tolist() == [33.33, 33.33, 33.34]
+        assert frame["change"].tolist() == (frame["spend"] - frame["today"]).tolist()
+        outcome = np.sqrt(frame["today"])
+        assert frame["outcome_today"].tolist() == pytest.approx(outcome.tolist())
+
+    @given(st.integers(0, 2**32 - 1))
+    def test_is_the_most_that_fits(self, seed):
+        rng = np.random.default_rng(seed)
+        curves, budget, _, options = stepped_problem(rng)
+        plan = allocate(curves, budget, **options)
+        unit = float(rng.choice([0.25, 0.1, 0.01]))
+        kept = rounded_plans(plan, unit, options)
+        if not len(kept):
+            with pytest.raises(InputError, match="too coarse for the limits"):
+                plan.rounded(unit)
+            return
+        found = plan.rounded(unit)
+        fixed = ~plan.problem.limits.free
+        assert (found[fixed] == plan.spend[fixed]).all()
+        near = np.abs(kept - found).max(axis=1)
+        assert near.min() < 1e-9  # allowed
+        assert found.sum() == pytest.approx(kept.sum(axis=1).max(), abs=1e-9)
+        if not options["groups"]:  # and the nearest of those
+            most = kept[kept.sum(axis=1) > found.sum() - 1e-9]
+            distance = ((most - plan.spend) ** 2).sum(axis=1)
+            assert ((found - plan.spend) ** 2).sum() <= distance.min() + 1e-9
+
+    @given(st.integers(0, 2**32 - 1))
+    def test_money_in_cents_adds_up_to_the_cent(self, seed):
+        rng = np.random.default_rng(seed)
+        curves = {f"l{i}": random_curve(rng) for i in range(6)}
+        cents = rng.integers(1, 10 ** rng.integers(3, 12))
+        fixed = {"l0": int(rng.integers(0, cents)) / 100}
+        plan = allocate(curves, cents / 100, fixed=fixed)
+        spend = plan.to_frame(unit=0.01)["spend"]
+        assert spend["l0"] == fixed["l0"]
+        assert np.rint(spend * 100).sum() == cents
+        assert (np.abs(spend - plan.spend) < 0.01 * (1 + 1e-9)).all()
+
+    @given(st.integers(0, 2**32 - 1))
+    def test_cents_that_limits_cost_go_to_lines_with_room(self, seed):
+        rng = np.random.default_rng(seed)
+        curves = {f"l{i}": random_curve(rng) for i in range(40)}
+        today = dict(zip(curves, rng.uniform(1, 100, 40), strict=True))
+        budget = round(sum(today.values()) * rng.uniform(0.8, 1.2), 2)
+        plan = allocate(curves, budget, today=today, max_change=0.3)
+        found, now = plan.rounded(0.01), np.array(list(today.values()))
+        assert np.rint(found * 100).sum() == pytest.approx(budget * 100)
+        assert (found >= 0.7 * now * (1 - 1e-9)).all()
+        assert (found <= 1.3 * now * (1 + 1e-9)).all()
+
+
+def rounded_plans(plan, unit, options):
+    """All plans in whole units about a plan of four lines that are within the limits."""
+    choices = []
+    for line, spend in zip(plan.lines, plan.spend, strict=True):
+        if line in options["fixed"]:
+            choices.append([spend])
+            continue
+        low, high = options["bounds"].get(line, (None, None))
+        near = unit * np.arange(np.floor(spend / unit) - 4, np.ceil(spend / unit) + 5)
+        choices.append([x for x in near if (low or 0) - 1e-9 <= x <= (high or np.inf) + 1e-9])
+    plans = np.array(list(product(*choices))).reshape(-1, len(plan.lines))
+    kept = plans.sum(axis=1) <= plan.spend.sum() + 1e-9
+    for members, low, high in options["groups"].values():
+        spent = plans[:, [line in members for line in plan.lines]].sum(axis=1)
+        kept &= (spent >= low - 1e-9) & (spent <= high + 1e-9)
+    return plans[kept]
 
 
 class TestWholeUnits:
@@ -171,7 +318,10 @@ class TestWholeUnits:
         [
             ([1.0, np.nan], {}, "nan in row 1"),
             ([1.0], {"unit": 0}, "unit=0 is not above 0"),
+            ([1.0], {"unit": "cents"}, "unit='cents' is not above 0"),
             ([0.0], {"total": 5.0}, "sum to 0"),
+            ([1.0], {"total": -5.0}, "total=-5.0 is not a number from 0 on"),
+            ([1.0], {"total": "5"}, "total='5' is not a number"),
         ],
     )
     def test_refuse(self, amounts, options, message):
