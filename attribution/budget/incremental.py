@@ -203,7 +203,8 @@ def _result(
 def _warn_of_excess(found: Estimate) -> None:
     """Warn if what came in, and not the data, holds the curves down."""
     if found.held or found.kept < HALF:
-        rest = "They stand, as hardly any is left" if found.kept < FEW else "They are left out"
+        kept = "They are kept, as hardly any other is left: intervals reach too high"
+        rest = kept if found.kept < FEW else "They are left out"
         warn(
             f"{100 * (1 - found.kept):.0f} % of the draws of curves bring more than came in: spend "
             "varied too little to tell advertising from what would have come anyway. "
