@@ -34,6 +34,7 @@ Marshall (1991), Mapping disease and mortality rates using empirical Bayes estim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -41,8 +42,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attribution.arrays import Coded, FloatArray, IntArray
-from attribution.budget.cents import whole_units
-from attribution.budget.plan import Plan
+from attribution.budget.cents import in_money, largest_remainders, whole_units
+from attribution.budget.plan import Plan, figures
 from attribution.budget.touches import (
     JOINT,
     first_of_events,
@@ -150,6 +151,9 @@ def break_down(
     return _frame(leaves, nodes, ["channel", *names], size)
 
 
+NEAR = 1e-4  # so close to a whole number of units is one
+
+
 @dataclass(frozen=True, eq=False)
 class _Leaves:
     """The lowest level, sorted by its columns: one column per level, cost and credit, (n,) each."""
@@ -246,8 +250,10 @@ def _require_channels(plan: Plan, journeys: Journeys) -> None:
         raise InputError(f"plan is a {type(plan).__name__}, not a Plan. Hint: allocate(...).")
     known = set(journeys.channels)
     for line in plan.lines:
-        channel = line.split(JOINT)[0]
-        if line not in known and channel in known:
+        parts = line.split(JOINT)
+        prefixes = (JOINT.join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
+        channel = next((each for each in prefixes if each in known), None)
+        if line not in known and channel is not None and channel not in plan.lines:
             raise InputError(
                 f"The plan's line {line!r} is a campaign of {channel!r}, not a channel. Hint: "
                 "break down a plan of channels."
@@ -313,8 +319,12 @@ def _channels(plan: Plan, leaves: _Leaves, unit: float, size: float) -> _Nodes:
     n = len(order)
     cost, credit = sum_by(of_leaf, leaves.cost, n), sum_by(of_leaf, leaves.credit, n)
     rate = np.divide(credit, size * cost, out=np.full(n, np.nan), where=cost > 0)
-    spend = plan.rounded(unit)
-    return _Nodes(of_leaf, credit, rate, spend[order], plan.outcome[order])
+    money = plan.rounded(unit)
+    outcome, _ = figures(plan.problem, money, plan.objective)
+    least = np.floor(money / unit + NEAR)  # below what is spent where a fixed line is no whole unit
+    total = math.floor(money.sum() / unit + NEAR)
+    counts = largest_remainders(money / unit, least, np.ceil(money / unit - NEAR), total)
+    return _Nodes(of_leaf, credit, rate, in_money(counts, unit)[order], outcome[order])
 
 
 def _children(parents: _Nodes, leaves: _Leaves, depth: int, unit: float, size: float) -> _Nodes:

@@ -114,7 +114,9 @@ def largest_remainders(
     return np.asarray(least + np.bincount(chosen, minlength=len(room)))
 
 
-def units_within(spend: FloatArray, unit: float, limits: Limits, total: float) -> FloatArray:
+def units_within(
+    spend: FloatArray, unit: float, limits: Limits, total: float, most_money: float
+) -> FloatArray:
     """Round the free lines of a plan to whole units within its limits; fixed ones stay.
 
     Parameters
@@ -127,6 +129,8 @@ def units_within(spend: FloatArray, unit: float, limits: Limits, total: float) -
         Of the plan; no floor or ceiling, of a line or of a group, is passed.
     total
         Money for the free lines. They get as many whole units of it as they have room for.
+    most_money
+        What they may get where floors in whole units need more than the total.
 
     Returns
     -------
@@ -144,8 +148,9 @@ def units_within(spend: FloatArray, unit: float, limits: Limits, total: float) -
     least, most = _ends(spend, coarse, number)
     fewest, greatest = coarse.reach(coarse.root, least, most)
     wrong = _too_coarse(coarse, least, most)
+    number = max(number, min(fewest, float(inwards(most_money, unit, up=False))))
     if wrong is None and fewest > number:
-        wrong = f"floors need {fewest * unit:,.10g} of the {total:,.10g} that there are"
+        wrong = f"floors need {fewest * unit:,.10g} of the {most_money:,.10g} that there are"
     if wrong is not None:
         raise InputError(
             f"unit={unit:g} is too coarse for the limits: {wrong}. Hint: a smaller unit, limits "

@@ -210,7 +210,8 @@ def _fitted(
     """Fit one line."""
     relative = panel.relative[:, [i]]
     if relative[panel.rows].std() < STEADY:
-        raise never_varied(panel.spend.lines[i], float(panel.today[i]))
+        way_out = "from one amount. Hint: leave the line out"
+        raise never_varied(panel.spend.lines[i], float(panel.today[i]), way_out)
     baseline = np.zeros((len(credit), 0))
     data = Data(credit, baseline, relative, panel.rows, form, v[[i]], fixed[[i]])
     return estimate(data, n_draws, rng) if credit.any() else nothing(data, n_draws)

@@ -177,7 +177,7 @@ def payback(
     worth = _worth(value_per_conversion)
     of: Outcome = "value" if value_per_conversion is None else "conversions"
     found = dict(_touches(journeys, model, of, attribution))
-    by_channel = spend.by_channel()
+    by_channel = spend.by_channel(found)
     paid = dict(zip(by_channel.lines, by_channel.totals.tolist(), strict=True))
     nothing = (np.zeros(0), np.zeros(0))
     rows = []

@@ -308,12 +308,13 @@ def half_lives(
 
 def require_periods(panel: Panel, parameters: int, what: str) -> None:
     """Raise `InputError` unless there are more periods than parameters."""
-    n = len(panel.rows)
+    n, more = len(panel.rows), panel.n_left_out
+    left_out = f" ({more:,} more are left out as incomplete)" if more else ""
     if n <= parameters:
         raise InputError(
-            f"There are {n:,} periods for {parameters:,} parameters ({what}). Hint: at least "
-            f"{parameters + 1:,} periods are needed; shorter periods, fewer lines, or a given "
-            "carry_over help."
+            f"There are {n:,} periods{left_out} for {parameters:,} parameters ({what}). Hint: at "
+            f"least {parameters + 1:,} periods are needed; shorter periods, fewer lines, or a "
+            "given carry_over help."
         )
 
 
@@ -324,12 +325,12 @@ def require_finite(outcome: FloatArray) -> None:
         raise InputError(f"outcome has {outcome[first]} in period {first}. Hint: finite numbers.")
 
 
-def never_varied(line: str, spend: float, why: str = "") -> InputError:
+def never_varied(line: str, spend: float, way_out: str, why: str = "") -> InputError:
     """Return the error of a line whose response the data cannot show."""
     return InputError(
-        f"The spend of {line!r} never varied{why}: it is {spend:,.10g} per period throughout, and "
-        "what it brings cannot be told from the baseline. Hint: leave the line out, give a lift "
-        "of it, vary its spend on purpose, or use allocate_by_credit."
+        f"The spend of {line!r} never varied{why}: it is {spend:,.10g} per period "
+        f"{'on average' if why else 'throughout'}, and what it brings cannot be told {way_out}, "
+        "vary its spend on purpose, or use allocate_by_credit."
     )
 
 

@@ -124,8 +124,9 @@ class Plan(Immutable):
     def rounded(self, unit: float) -> FloatArray:
         """Return spend in whole units, shape (n,); 0.01 for cents.
 
-        No limit of a line or a group is passed, and no more is spent than by the plan. Fixed lines
-        stay as they are. A return asked of the whole plan is kept but for what rounding moves.
+        No limit of a line or a group is passed, and no more is spent than by the plan, unless
+        floors in whole units need it; never more than the budget. Fixed lines stay as they are. A
+        return asked of the whole plan is kept but for what rounding moves.
 
         Raises
         ------
@@ -135,7 +136,8 @@ class Plan(Immutable):
         limits = self.problem.limits
         limits = replace(limits, high=self.problem.ceilings(self.budget))
         spent = self.budget if self.unspent == 0 else float(self.spend.sum())
-        return units_within(self.spend, unit, limits, max(spent - limits.spent, 0.0))
+        free, most = (max(money - limits.spent, 0.0) for money in (spent, self.budget))
+        return units_within(self.spend, unit, limits, free, most)
 
     def to_frame(self, unit: float | None = None) -> pd.DataFrame:
         """Return the plan as a table.

@@ -15,7 +15,6 @@ On a concave curve that starts at 0 the next conversion never costs less than th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,9 +103,7 @@ def returns(
         raise InputError(f"spend is a {type(spend).__name__}. Hint: Spend.from_frame(table).")
     _require_currency(spend.currency, currency)
     _warn_of_other_time(attribution, spend)
-    known = set(attribution.channels)
-    of = [a if a in known else b for a, b in zip(spend.lines, spend.channels, strict=True)]
-    spend = replace(spend, channels=tuple(of)).by_channel()
+    spend = spend.by_channel(set(attribution.channels))
     channels = sorted({*attribution.channels, *spend.lines})
     paid = _placed(spend.lines, spend.totals, channels)
     credit = {

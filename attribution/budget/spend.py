@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -120,10 +120,11 @@ class Spend(Immutable):
         means = self.amounts[-n_periods:].mean(axis=0).tolist()
         return dict(zip(self.lines, means, strict=True))
 
-    def by_channel(self) -> Self:
-        """Return the spend of channels, campaigns added up."""
-        names = tuple(sorted(set(self.channels)))
-        of = np.array(self.channels)
+    def by_channel(self, known: Collection[str] = ()) -> Self:
+        """Return the spend of channels, campaigns added up; a line among `known` stays as it is."""
+        pairs = zip(self.lines, self.channels, strict=True)
+        of = np.array([line if line in known else channel for line, channel in pairs])
+        names = tuple(sorted(set(of.tolist())))
         sums = [self.amounts[:, of == name].sum(axis=1) for name in names]
         amounts = np.array(sums).reshape(len(names), len(self.amounts)).T
         return replace(self, lines=names, channels=names, amounts=amounts)

@@ -61,10 +61,11 @@ def what_if(
     Returns
     -------
     pandas.DataFrame
-        Index scenario. spend_change; markov_change, the change in the outcome by the chain, NaN
-        where a factor is above 1 or a scaled channel has no touches; curves_change with _low and
-        _high, NaN where a scaled channel has no curve. All are sums over the `n_periods`. `.attrs`
-        has outcome (of the journeys with touches), of, n_periods, kind and statement of the curves.
+        Index scenario. spend_change, NaN where a scaled channel is not in the fit; markov_change,
+        the change in the outcome by the chain, NaN where a factor is above 1 or a scaled channel
+        has no touches; curves_change with _low and _high, NaN where a scaled channel has no curve.
+        All are sums over the `n_periods`. `.attrs` has outcome (of the journeys with touches), of,
+        n_periods, kind and statement of the curves.
 
     Raises
     ------
@@ -97,7 +98,7 @@ def what_if(
         raise InputError(f"n_periods={length!r} is not a number above 0.")
     rows = {
         name: {
-            "spend_change": length * sum((f - 1) * curves.today.get(c, 0) for c, f in each.items()),
+            "spend_change": length * _by_spend(curves, each),
             "markov_change": total * _by_chain(counts, each, curves.of),
             **_by_curves(curves, each, length, confidence),
         }
@@ -147,6 +148,11 @@ def _total(counts: TransitionCounts, of: str) -> float:
 
 def _periods(curves: CurveFit) -> float:
     return curves.quality["n_periods"] + curves.quality["n_left_out"]
+
+
+def _by_spend(curves: CurveFit, factors: Mapping[str, float]) -> float:
+    scaled = {channel: factor for channel, factor in factors.items() if factor != 1}
+    return float(sum((f - 1) * curves.today.get(c, np.nan) for c, f in scaled.items()))
 
 
 def _by_chain(counts: TransitionCounts, factors: Mapping[str, float], of: str) -> float:

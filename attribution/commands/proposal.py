@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from attribution.budget import CurveFit, Plan, Robustness, Spend
 from attribution.budget.calendar import NAMES
 from attribution.budget.cents import whole_units
@@ -99,6 +101,8 @@ class Proposal:
     def _sureness(self, sure: Robustness) -> str:
         """Say whether the plan is likely to be better than today."""
         plan, n = self.plan, self.n_periods
+        if plan.today is not None and np.abs(plan.spend - plan.today).max() * n < CENT:
+            return "The plan is what is spent today."
         rows = sure.summary().to_dict("index")
         mean, low, high = (rows["gain"][end] * n for end in ("mean", "low", "high"))
         best = (plan.totals["outcome"] - plan.totals["outcome_today"]) * n
@@ -117,7 +121,9 @@ class Proposal:
         if not all(held and held != "step" for held in plan.bound):
             share = rows["robust_share"]["mean"]
             lines.append(f"{share:.0%} of the money would be spent alike under the draws")
-        if low <= 0 and more <= -CENT:
+        if high < 0:
+            lines.append("It brings less than today.")
+        elif low <= 0 and more <= -CENT:
             lines.append("It may bring less than today.")
         elif low <= 0:
             lines.append(

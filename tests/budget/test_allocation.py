@@ -1,4 +1,5 @@
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -587,3 +588,16 @@ def test_ten_thousand_lines():
     assert plan.spend.sum() == pytest.approx(500_000, rel=1e-12)
     spent = plan.spend > 0
     np.testing.assert_allclose(plan.marginal[spent], plan.shadow_price, rtol=SLOPES)
+
+
+@pytest.mark.parametrize("floor", [33.333, 0.001, 999.999])
+def test_floors_that_are_no_whole_cents_take_what_is_left_unspent(floor):
+    plan = allocate(
+        {"a": PowerCurve(2.0, 0.5)},
+        1000,
+        objective="profit",
+        margin=0.001,
+        bounds={"a": (floor, None)},
+    )
+    assert plan.unspent > 0
+    assert plan.to_frame(unit=0.01).loc["a", "spend"] == math.ceil(floor * 100) / 100

@@ -208,7 +208,8 @@ def test_money_adds_up_to_the_unit_and_outcome_to_rounding(events, rows, unit, b
     assert whole.min() >= 0
     assert whole.sum() == int(plan.spend.sum() / unit + 1e-4)  # rounded down, as the plan is
     by_channel = whole.groupby(level="channel").sum()
-    for name, spend, outcome in zip(plan.lines, plan.spend, plan.outcome, strict=True):
+    rounded = plan.to_frame(unit=unit)["outcome"]
+    for name, spend, outcome in zip(plan.lines, plan.spend, rounded, strict=True):
         assert abs(by_channel[name] - spend / unit) < 1
         assert frame.loc[name, "outcome"].sum() == pytest.approx(outcome, rel=1e-9)
     assert by_channel.tolist() == _rounded(plan.to_frame(unit=unit)["spend"] / unit)
@@ -307,7 +308,8 @@ def test_a_channel_without_touches_keeps_its_money():
         ("b", "(unknown)", "(unknown)"),
         ("c", "(unknown)", "(unknown)"),
     ]
-    assert frame["outcome"].tolist() == pytest.approx(curve_plan().outcome.tolist(), rel=1e-12)
+    rounded = curve_plan().to_frame(unit=0.01)["outcome"].tolist()
+    assert frame["outcome"].tolist() == pytest.approx(rounded, rel=1e-12)
     assert frame.loc["c", ["cost", "credit"]].sum().sum() == 0
     assert frame.loc["c", ["rate", "shrunk_rate"]].isna().all().all()
 
@@ -341,7 +343,7 @@ def test_sample_data():
     assert sum(cents(frame["spend"])) == 123457
     per_channel = frame.groupby(level="channel").sum()
     assert cents(per_channel["spend"]) == cents(plan.to_frame(0.01)["spend"].sort_index())
-    outcome = pd.Series(plan.outcome, plan.lines).sort_index()
+    outcome = plan.to_frame(unit=0.01)["outcome"].sort_index()
     assert per_channel["outcome"].to_numpy() == pytest.approx(outcome.to_numpy(), rel=1e-9)
     # all the log's cost of these channels, each event once though leads and purchases share it
     log = events[events["channel"].isin(paid)].groupby(["channel", "campaign"])["cost"].sum()
@@ -404,3 +406,25 @@ def test_value_needs_values():
     plan = allocate({"podcast": PowerCurve(1.0, 0.5, of="value")}, 10, objective="value")
     with pytest.raises(InputError, match=r"no value.*Hint"):
         break_down(plan, journeys)
+
+
+def test_fixed_lines_that_are_no_whole_cents_keep_the_sum():
+    events = [(name, "x", "click", 1.0) for name in ("a", "b", "c")]
+    rows = [([i], True, 0.0) for i in range(3)]
+    fixed = {"a": 333.335, "b": 333.335}
+    plan = allocate_by_credit({"a": 1, "b": 1, "c": 1}, 1000, fixed=fixed)
+    frame = break_down(plan, journeys_of(events, rows), by=("campaign",))
+    assert sorted((100 * frame["spend"]).round().astype(int)) == [33333, 33333, 33334]
+
+
+def test_a_channel_of_a_joint_name_is_no_campaign():
+    events = [("tv", "x", "click", 1.0)]
+    plan = allocate_by_credit({"tv": 1, "tv / offline": 1}, 10)
+    frame = break_down(plan, journeys_of(events, [([0], True, 0.0)]), by=("campaign",))
+    assert frame["spend"].to_dict() == {("tv", "x"): 5.0, ("tv / offline", "(unknown)"): 5.0}
+    with pytest.raises(InputError, match="'tv / x' is a campaign of 'tv'"):
+        break_down(
+            allocate_by_credit({"mail": 1, "tv / x": 1}, 10),
+            journeys_of(events, [([0], True, 0.0)]),
+            by=("campaign",),
+        )

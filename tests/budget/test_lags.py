@@ -144,7 +144,7 @@ def test_campaigns_add_up_to_their_channel_whatever_its_name():
     table = pd.DataFrame(
         {
             "channel": ["google / cpc", "google / cpc", "google", "mail", "radio"],
-            "campaign": ["brand", "tv", "cpc", "a / b", "x"],
+            "campaign": ["brand", "tv", "shopping", "a / b", "x"],
             "spend": [1.0, 2.0, 4.0, 8.0, 16.0],
         }
     )
@@ -212,3 +212,12 @@ def test_journeys_must_have_ages_and_the_outcome():
         payback(Journeys.from_events(events), spend=spend)
     with pytest.raises(InputError, match="of='clicks' is not one of"):
         lags(Journeys.from_events(events), of="clicks")
+
+
+def test_campaigns_that_are_channels_of_the_log_stay_as_they_are():
+    rows = [([("tv / a", 1.0)], 1, 30)]
+    table = pd.DataFrame({"channel": ["tv", "tv"], "campaign": ["a", "b"], "spend": [10.0, 5.0]})
+    spend = Spend.from_frame(table, campaign="campaign")
+    frame = payback(journeys_of(rows, ("tv / a",)), spend=spend)
+    assert frame["spend"].to_dict() == {"tv": 5.0, "tv / a": 10.0}
+    assert frame.loc["tv / a", "paid_share"] == 3.0
