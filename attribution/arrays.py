@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Generic, Self, TypeVar
+from numbers import Real
+from typing import Any, Generic, Self, TypeGuard, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,11 @@ BoolArray = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
 
 V = TypeVar("V")
+
+
+def is_number(given: object) -> TypeGuard[float]:
+    """Tell whether this is a real number (perhaps NaN or infinite), and no boolean."""
+    return isinstance(given, Real) and not isinstance(given, bool)
 
 
 def read_only(array: Array) -> Array:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attribution.arrays import FloatArray
+from attribution.arrays import FloatArray, is_number
 from attribution.errors import InputError
 
 Parameter = float | FloatArray
@@ -99,8 +99,7 @@ def money(spend: npt.ArrayLike) -> FloatArray:
 def worth(value_per_conversion: float) -> float:
     """Return the value of a conversion, or raise `InputError` if it is no number above 0."""
     value = value_per_conversion
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not (number and 0 < value < np.inf):
+    if not (is_number(value) and 0 < value < np.inf):
         raise InputError(
             f"value_per_conversion={value!r} is not a number above 0. Hint: what a conversion is "
             "worth, in the currency of the spend."

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from attribution.arrays import FloatArray
+from attribution.arrays import FloatArray, is_number
 from attribution.budget.limits import Group, Limits, inwards
 from attribution.errors import InputError
 
@@ -63,7 +62,7 @@ def whole_units(
         first = int(np.argmin(np.isfinite(given)))
         raise InputError(f"amounts has {given[first]} in row {first}. Hint: finite numbers.")
     require_unit(unit)
-    if total is not None and not (_is_number(total) and 0 <= total < math.inf):
+    if total is not None and not (is_number(total) and 0 <= total < math.inf):
         raise InputError(f"total={total!r} is not a number from 0 on. Hint: an amount of money.")
     whole = math.fsum(given)
     if total is not None and total != whole:
@@ -214,9 +213,5 @@ def in_money(counts: FloatArray, unit: float) -> FloatArray:
 
 def require_unit(unit: object) -> None:
     """Raise `InputError` for what is no unit of money."""
-    if not (_is_number(unit) and math.isfinite(unit) and unit > 0):
+    if not (is_number(unit) and math.isfinite(unit) and unit > 0):
         raise InputError(f"unit={unit!r} is not above 0. Hint: 0.01 for cents.")
-
-
-def _is_number(given: object) -> TypeGuard[float]:
-    return isinstance(given, int | float | np.number) and not isinstance(given, bool)

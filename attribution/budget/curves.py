@@ -27,7 +27,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ import numpy.typing as npt
 from attribution.arrays import FloatArray, Immutable
 from attribution.budget.carry_over import Parameter, carried_over, money, require_columns, worth
 from attribution.errors import InputError
-from attribution.models.base import Outcome
+from attribution.models.base import Outcome, require_outcome
 
 LN2 = float(np.log(2.0))
 STEPS = 100  # of Newton's method, which needs about eight
@@ -67,8 +67,7 @@ class Curve(Immutable, ABC):
     }
 
     def __post_init__(self) -> None:
-        if self.of not in get_args(Outcome):
-            raise InputError(f"of={self.of!r} is not one of {get_args(Outcome)}.")
+        require_outcome(self.of)
         shapes = {np.shape(getattr(self, name)) for name in self.parameters} - {()}
         if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
             raise InputError(

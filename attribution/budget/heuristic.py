@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from attribution.arrays import FloatArray
 from attribution.budget.curves import Curve
 from attribution.errors import InputError
-from attribution.models.base import Outcome
+from attribution.models.base import Outcome, require_outcome
 from attribution.results import Attribution
 
 
@@ -49,8 +49,7 @@ def read_credit(credit: Any, of: Outcome) -> tuple[tuple[str, ...], FloatArray]:
         If credit is negative, NaN, or 0 for all.
     """
     if isinstance(credit, Attribution):
-        if of not in get_args(Outcome):
-            raise InputError(f"of={of!r} is not one of {get_args(Outcome)}.")
+        require_outcome(of)
         given = credit.conversions if of == "conversions" else credit.values
         if given is None:
             raise InputError("This attribution has no value. Hint: of='conversions'.")

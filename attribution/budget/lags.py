@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attribution.arrays import FloatArray
+from attribution.arrays import FloatArray, is_number
 from attribution.budget.spend import Spend
 from attribution.compare import choose
 from attribution.errors import InputError, warn
@@ -242,12 +242,7 @@ def _payback(ages: FloatArray, value: FloatArray, spend: float) -> list[float]:
 def _worth(value_per_conversion: float | None) -> float:
     if value_per_conversion is None:
         return 1.0
-    number = isinstance(value_per_conversion, int | float | np.number)
-    if (
-        not number
-        or isinstance(value_per_conversion, bool)
-        or not 0 < value_per_conversion < math.inf
-    ):
+    if not (is_number(value_per_conversion) and 0 < value_per_conversion < math.inf):
         raise InputError(
             f"value_per_conversion={value_per_conversion!r} is not above 0. Hint: the money that "
             "one conversion is worth."

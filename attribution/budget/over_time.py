@@ -30,7 +30,14 @@ from attribution.durations import MICROSECONDS_PER_DAY
 from attribution.errors import InputError
 from attribution.journeys import Journeys
 from attribution.merging import require_same_origin
-from attribution.models.base import Model, Outcome, Partitioned, outcome_of, sum_over
+from attribution.models.base import (
+    Model,
+    Outcome,
+    Partitioned,
+    outcome_of,
+    require_outcome,
+    sum_over,
+)
 from attribution.results import Attribution
 from attribution.segments import sum_by
 from attribution.spec import EventSpec
@@ -141,8 +148,7 @@ class CreditOverTime(Immutable):
 
     @staticmethod
     def _outcome(of: Outcome, conversions: FloatArray, values: FloatArray | None) -> FloatArray:
-        if of not in get_args(Outcome):
-            raise InputError(f"of={of!r} is not one of {get_args(Outcome)}.")
+        require_outcome(of)
         if of == "conversions":
             return conversions
         if values is None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attribution.arrays import BoolArray, FloatArray, Immutable, IntArray
+from attribution.arrays import BoolArray, FloatArray, Immutable, IntArray, is_number
 from attribution.budget.autocorrelation import steps
 from attribution.budget.calendar import Period, from_local, timestamps
 from attribution.budget.curves import Curve
@@ -24,7 +24,7 @@ from attribution.budget.shapes import (
 )
 from attribution.budget.spend import Spend
 from attribution.errors import InputError, nearest, warn
-from attribution.models.base import Outcome
+from attribution.models.base import Outcome, require_outcome
 
 PERIOD_DAYS = {"D": 1.0, "W": 7.0, "MS": 365.25 / 12, "QS": 365.25 / 4, "YS": 365.25}
 STEADY = 1e-3  # spend whose standard deviation is a smaller share of its mean never varied
@@ -275,8 +275,7 @@ def family_of(name: str) -> Family:
 
 def require_options(of: str, n_draws: object) -> None:
     """Raise `InputError` for options that fit no fit."""
-    if of not in ("conversions", "value"):
-        raise InputError(f"of={of!r} is not one of ('conversions', 'value').")
+    require_outcome(of)
     if isinstance(n_draws, bool) or not isinstance(n_draws, int | np.integer) or n_draws < 2:
         raise InputError(f"n_draws={n_draws!r} is not a whole number of at least 2. Hint: 500.")
 
@@ -294,8 +293,7 @@ def half_lives(
     for line, share in given.items():
         if line not in lines:
             raise InputError(f"carry_over: there is no line {line!r}.{nearest(str(line), lines)}")
-        number = isinstance(share, int | float | np.number) and not isinstance(share, bool)
-        if share is not None and not (number and 0 <= share < 1):
+        if share is not None and not (is_number(share) and 0 <= share < 1):
             raise InputError(
                 f"carry_over={share!r} of {line!r} is no share. Hint: a number from 0 to below 1, "
                 "what is left of an effect after one period; None estimates it."

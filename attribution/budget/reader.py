@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from attribution.arrays import FloatArray, IntArray
+from attribution.arrays import FloatArray, IntArray, is_number
 from attribution.budget.limits import HELD, MOST_SLACK, SLACK, Group, Limits
 from attribution.errors import InputError, nearest
 
@@ -50,7 +50,7 @@ class Reader:
         self, value: Any, what: str, hint: str, *, above: bool = False, finite: bool = True
     ) -> float | None:
         """Return a number from 0 on, or None after a complaint."""
-        right = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        right = is_number(value)
         if right and (value > 0 or (value == 0 and not above)) and (value < math.inf or not finite):
             return float(value)
         self.wrong.append(f"{what}={value!r} does not fit. Hint: {hint}.")

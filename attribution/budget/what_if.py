@@ -12,12 +12,11 @@ As good as the curves are: descriptive ones share in the weakness of credit, see
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attribution.arrays import FloatArray
+from attribution.arrays import FloatArray, is_number
 from attribution.budget.curves import Curve
 from attribution.budget.fit import CurveFit
 from attribution.errors import InputError, nearest
@@ -94,7 +93,7 @@ def what_if(
         _check(name, factors, known)
     total = _total(counts, curves.of)
     length = _periods(curves) if n_periods is None else n_periods
-    if not _is_number(length) or not length > 0:
+    if not (is_number(length) and 0 < length < np.inf):
         raise InputError(f"n_periods={length!r} is not a number above 0.")
     rows = {
         name: {
@@ -127,15 +126,11 @@ def _check(scenario: str, factors: Any, known: list[str]) -> None:
                 f"Scenario {scenario!r}: there is no channel {channel!r}."
                 f"{nearest(str(channel), known)} Hint: there are {', '.join(map(repr, known))}."
             )
-        if not _is_number(factor) or factor < 0:
+        if not (is_number(factor) and 0 <= factor < np.inf):
             raise InputError(
                 f"Scenario {scenario!r} has the factor {factor!r} on {channel!r}. Hint: 0 switches "
                 "it off, 1 leaves it as it is, 2 doubles it."
             )
-
-
-def _is_number(x: object) -> bool:
-    return isinstance(x, Real) and not isinstance(x, bool) and bool(np.isfinite(float(x)))
 
 
 def _total(counts: TransitionCounts, of: str) -> float:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields
 from functools import partial
-from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Literal, Protocol, TypeVar, get_args, runtime_checkable
 from zlib import crc32
 
 import numpy as np
@@ -300,6 +300,12 @@ def require_journeys(part: object) -> Journeys:
     return part
 
 
+def require_outcome(of: object) -> None:
+    """Raise `InputError` unless this is "conversions" or "value"."""
+    if of not in get_args(Outcome):
+        raise InputError(f"of={of!r} is not one of {get_args(Outcome)}.")
+
+
 def outcome_of(journeys: Journeys, of: Outcome) -> FloatArray:
     """Return conversions or value of each row, shape (n_rows,).
 
@@ -308,8 +314,7 @@ def outcome_of(journeys: Journeys, of: Outcome) -> FloatArray:
     InputError
         If `of` is neither, or there are no values.
     """
-    if of not in ("conversions", "value"):
-        raise InputError(f"of={of!r} is not one of ('conversions', 'value').")
+    require_outcome(of)
     if of == "conversions":
         return require_journeys(journeys).conversions
     if journeys.values is None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import permutations
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from attribution.arrays import FloatArray
 from attribution.compare import choose, comparison_of
 from attribution.errors import InputError
 from attribution.journeys import Journeys
-from attribution.models.base import Model, Outcome, Partitioned
+from attribution.models.base import Model, Outcome, Partitioned, require_outcome
 from attribution.uncertainty.bounds import Ends, require_confidence
 from attribution.uncertainty.bucketed import REACH, Bucketed, bucketed, over_same_buckets
 from attribution.uncertainty.replicates import Method, replicates
@@ -98,8 +98,7 @@ def compare_periods(
     import pandas as pd
 
     require_confidence(confidence)
-    if of not in get_args(Outcome):
-        raise InputError(f"of={of!r} is not one of {get_args(Outcome)}.")
+    require_outcome(of)
     options = Options(
         n_resamples=n_resamples, method=method, n_buckets=n_buckets, random_state=random_state
     )
